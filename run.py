@@ -1,0 +1,40 @@
+"""Start the server: `python run.py`. Its settings come from the environment, `.env` and the command line."""
+
+import argparse
+import sys
+
+
+def _arguments() -> argparse.Namespace:
+    from server.settings import Settings
+
+    lines = []
+    for name, field in Settings.model_fields.items():
+        lines.append(f"  {name.upper():<22} {field.description} [{'' if field.default is None else field.default}]")
+    parser = argparse.ArgumentParser(
+        description="PyRunner: a server that runs other people's Python.",
+        epilog="Settings, read from the environment and from .env, each also with the prefix PYRUNNER_:\n"
+        + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", help="the setting HOST")
+    parser.add_argument("--port", type=int, help="the setting PORT")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="the setting LOG_LEVEL")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the server until SIGTERM or Ctrl-C. Returns the exit status."""
+    arguments = _arguments()
+    from server.serving import serve
+    from server.settings import SettingsError, read_settings
+
+    try:
+        settings = read_settings(host=arguments.host, port=arguments.port, log_level=arguments.log_level)
+    except SettingsError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+    return serve(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""What code prints: bounded, in order, and readable from outside after the worker was killed.
+
+Each stream has a tape, a memory file that worker and server share. `print` copies into its text region (no
+system call, no wake-up); what is written to the descriptor itself (C code, `printf`) lands in the raw region
+behind it and is merged in. The order is CPython's for a pipe: text that waits in Python's buffer comes after
+bytes that went straight to the descriptor. Past the bound the rest is dropped here.
+"""
+
+import codecs
+import io
+import mmap
+import os
+import posix
+import struct
+import sys
+import threading
+from typing import Any
+
+_LENGTH = struct.Struct("<Q")
+_TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
+_PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # more waiting text than this, and CPython would have written it
+_KEEP = 64 * 1024  # pages beyond this are given back after a long output
+
+
+def raw_start(output_bytes: int) -> int:
+    """Where a tape's raw region begins, for a bound of `output_bytes`."""
+    pages = -(-output_bytes // mmap.PAGESIZE)
+    return _TEXT + pages * mmap.PAGESIZE
+
+
+def create(name: str, output_bytes: int) -> int:
+    """A new, empty tape: its descriptor, placed so that writing to it appends to the raw region."""
+    fd = posix.memfd_create(name)
+    posix.ftruncate(fd, raw_start(output_bytes))
+    posix.lseek(fd, 0, os.SEEK_END)
+    return fd
+
+
+def read(fd: int, start: int, end: int) -> bytes:
+    """The bytes of a tape's text region from `start` to `end`, fewer if they are not there."""
+    return posix.pread(fd, end - start, _TEXT + start) if end > start else b""
+
+
+def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
+    """What a worker that died had printed since its last answer, and whether some was dropped.
+
+    Everything on the tape is hostile: lengths are clamped and reads are bounded.
+    """
+    header = posix.pread(fd, _LENGTH.size, 0)
+    length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
+    start = raw_start(output_bytes)
+    raw = max(0, posix.lseek(fd, 0, os.SEEK_CUR) - start)
+    text = read(fd, 0, min(length, output_bytes))
+    text += posix.pread(fd, min(raw, output_bytes - len(text)), start)
+    return text, length + raw > output_bytes
+
+
+def decode(data: bytes, *, cut: bool) -> str:
+    """Text of printed bytes; what is not UTF-8 is escaped. `cut`: a character halved by the bound goes."""
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    return decoder.decode(data, final=not cut)
+
+
+class Tape:
+    """The worker's hand on one tape."""
+
+    def __init__(self, fd: int, output_bytes: int) -> None:
+        self.fd = fd
+        self._bound = output_bytes
+        self._raw_start = raw_start(output_bytes)
+        self._map = mmap.mmap(fd, _TEXT + output_bytes)
+        self._lock = threading.RLock()
+        self._length = 0
+        self._answered = 0
+        self._waiting = 0  # the last bytes that CPython would still hold in its buffer
+        self.truncated = False
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    def begin(self) -> None:
+        """Drop what has been answered; what threads printed since stays, as the beginning of the next text."""
+        with self._lock:
+            late = self._map[_TEXT + self._answered : _TEXT + self._length]
+            if self._length > _KEEP:
+                self._map.madvise(mmap.MADV_REMOVE, _TEXT, self._length)
+            self._length = self._answered = self._waiting = 0
+            self.truncated = False
+            self._insert(late)
+            self._note_length()
+
+    def write(self, data: bytes) -> None:
+        """Append text that Python would buffer."""
+        with self._lock:
+            before = self._length
+            self._insert(data)
+            self._waiting += self._length - before
+            if self._waiting > _PYTHON_BUFFER:
+                self.settle()
+            self._note_length()
+
+    def write_raw(self, data: bytes) -> None:
+        """Bytes for the descriptor itself: they come before the text that waits."""
+        with self._lock:
+            self._insert(data, before=self._waiting)
+            self._note_length()
+
+    def settle(self) -> None:
+        """Merge in what was written to the descriptor; nothing waits any more."""
+        with self._lock:
+            try:
+                raw = posix.lseek(self.fd, 0, os.SEEK_CUR) - self._raw_start
+                if raw > 0:
+                    posix.lseek(self.fd, self._raw_start, os.SEEK_SET)
+                    self._insert(posix.pread(self.fd, min(raw, self._bound), self._raw_start), before=self._waiting)
+                    self.truncated |= raw > self._bound
+                    posix.ftruncate(self.fd, self._raw_start)
+            finally:
+                self._waiting = 0
+                self._note_length()
+
+    def finish(self) -> int:
+        """Settle, and count what there is as answered: the length of the text in bytes."""
+        with self._lock:
+            self.settle()
+            self._answered = self._length
+            return self._length
+
+    def _insert(self, data: bytes, before: int = 0) -> None:
+        room = self._bound - self._length
+        if len(data) > room:
+            data = data[:room]
+            self.truncated = True
+        at = _TEXT + self._length - before
+        tail = self._map[at : at + before]
+        self._map[at : at + len(data)] = data
+        if before:
+            self._map[at + len(data) : at + len(data) + before] = tail
+        self._length += len(data)
+
+    def _note_length(self) -> None:
+        _LENGTH.pack_into(self._map, 0, self._length)
+
+
+class _TapeBuffer(io.BufferedIOBase):
+    """The `buffer` of a standard stream: bytes in, onto the tape."""
+
+    def __init__(self, tape: Tape, name: str, fileno: int, *, line_buffered: bool) -> None:
+        self._tape = tape
+        self._fileno = fileno
+        self._line_buffered = line_buffered
+        self.name = name
+
+    def write(self, data: Any) -> int:
+        if self.closed:
+            raise ValueError("write to closed file")
+        data = bytes(data)
+        self._tape.write(data)
+        if self._line_buffered and b"\n" in data:
+            self._tape.settle()
+        return len(data)
+
+    def flush(self) -> None:
+        if self.closed:
+            raise ValueError("flush of closed file")
+        self._tape.settle()
+
+    def fileno(self) -> int:
+        return self._fileno
+
+    def writable(self) -> bool:
+        return True
+
+
+class Capture:
+    """The three standard streams of one worker."""
+
+    def __init__(self, out: Tape, err: Tape) -> None:
+        self.out = out
+        self.err = err
+        self._streams: dict[str, io.TextIOWrapper] = {}
+
+    def begin(self, stdin: str | None) -> None:
+        """Fresh tapes and a fresh stdin. A closed or missing standard stream is put back, a replaced one stays."""
+        self.out.begin()
+        self.err.begin()
+        self._mend("stdout", self.out, 1, line_buffered=False)
+        self._mend("stderr", self.err, 2, line_buffered=True)
+        source = io.BytesIO((stdin or "").encode())
+        source.name = "<stdin>"  # type: ignore[attr-defined]
+        sys.stdin = io.TextIOWrapper(source, "utf-8", "surrogateescape")
+        sys.stdin.mode = "r"  # type: ignore[attr-defined, misc]
+
+    def flush(self) -> None:
+        """What CPython does last: flush the standard streams that the code put in place of ours."""
+        for name, own in self._streams.items():
+            stream = getattr(sys, name, None)
+            if stream is not own and hasattr(stream, "flush"):
+                stream.flush()
+
+    def _mend(self, name: str, tape: Tape, fileno: int, *, line_buffered: bool) -> None:
+        own = self._streams.get(name)
+        if own is None or own.closed:
+            buffer = _TapeBuffer(tape, f"<{name}>", fileno, line_buffered=line_buffered)
+            own = io.TextIOWrapper(buffer, "utf-8", "backslashreplace", write_through=True)
+            own.mode = "w"  # type: ignore[attr-defined, misc]
+            self._streams[name] = own
+            setattr(sys, f"__{name}__", own)
+        if not _is_open(getattr(sys, name, None)):
+            setattr(sys, name, own)
+        try:
+            posix.fstat(fileno)
+        except OSError:  # the code closed the descriptor
+            posix.dup2(tape.fd, fileno)
+
+
+def _is_open(stream: object) -> bool:
+    try:
+        return stream is not None and not getattr(stream, "closed", False)
+    except Exception:  # a stream of the user's making may do anything when asked
+        return False

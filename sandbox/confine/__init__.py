@@ -1,0 +1,1 @@
+"""What the kernel holds around a worker. One file a mechanism."""

@@ -1,0 +1,81 @@
+"""The words in which an execution ends."""
+
+import os
+import signal
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """How the user's code ended, as the worker tells it."""
+
+    DONE = "done"  # to its end, or to an exception whose traceback is on stderr
+    INTERRUPTED = "interrupted"  # by a KeyboardInterrupt that nothing caught
+    OUT_OF_MEMORY = "out of memory"  # by a MemoryError that nothing caught
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    wall_s: float = 0.0
+    memory_bytes: int = 0  # peak over what the worker held at birth
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One execution, as the worker reports it. The printed text is on the tapes; these are its lengths."""
+
+    status: Status
+    usage: Usage
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    mark_bytes: int = 0  # how much of stderr was there before the last traceback
+    truncated: bool = False
+    result: str | None = None
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    threads: int = 0  # Python threads besides the main one that are still there
+
+
+class Error(StrEnum):
+    """Why the server ended or refused an execution."""
+
+    TIMEOUT = "execution timeout"
+    MEMORY = "memory limit exceeded"
+    MAX_SESSIONS = "max sessions reached"
+    NOT_FOUND = "session not found"
+    CRASHED = "session crashed"
+    INTERRUPTED = "execution interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What an execution printed, as text."""
+
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One execution, as its caller is told."""
+
+    session_id: str
+    printed: Printed
+    kept: bool  # the namespace is still there
+    error: Error | None = None
+    detail: str | None = None  # the error's cause in words
+    result: str | None = None
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    usage: Usage = Usage()
+
+
+def exit_words(wait_status: int) -> str:
+    """How a process ended, of its wait status: `SIGSEGV`, `exit status 1`."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,97 @@
+"""Files: only what Python and its libraries ship may be read; nothing may be changed."""
+
+import builtins
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sandbox.stubs.refusal import denied, guarded, refuse
+
+_CHANGES_A_PATH = (
+    "remove unlink rmdir mkdir makedirs removedirs chmod chown lchown lchmod chflags lchflags truncate "
+    "utime mknod mkfifo setxattr removexattr getxattr listxattr chroot"
+)
+_CHANGES_TWO_PATHS = "rename renames replace link symlink"
+_CHANGES_A_DESCRIPTOR = "fchmod fchown fchdir ftruncate posix_fallocate copy_file_range sendfile memfd_create openpty"
+
+# Figures of the own process and the machine that libraries read (psutil, joblib, threadpoolctl).
+_PROC_FILES = ("/proc/self/", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime")
+# Of /proc/self, what leads out of it or holds more than figures.
+_PROC_SECRETS = ("/environ", "/root", "/cwd", "/fd", "/mem", "/map_files", "/task")
+_SHARED_DATA = ("/usr/share/zoneinfo", "/usr/share/fonts", "/usr/local/share/fonts", "/etc/localtime")
+
+
+def readable_roots() -> tuple[str, ...]:
+    """Folders whose files may be read: Python's own, the installed packages', time zones and fonts."""
+    roots: Iterable[str] = (*sys.path, *_library_folders(), *_SHARED_DATA)
+    return tuple(sorted({os.path.realpath(root) for root in roots if root and os.path.isabs(root)}))
+
+
+def install() -> None:
+    """Put the stand-ins in place, in `os`, `io`, `builtins` and `tempfile`.
+
+    `posix` and `_io` keep the real functions: the import system uses them.
+    """
+    may_read = _reader_of(readable_roots())
+
+    def opens(file: object, mode: object = "r", *args: object, **kwargs: object) -> BaseException | None:
+        if isinstance(file, int):
+            return None
+        reads_only = isinstance(mode, str) and not set(mode) & set("wax+")
+        return None if reads_only and may_read(file) else denied(file)
+
+    def opens_low(path: object, flags: int, *args: object, **kwargs: object) -> BaseException | None:
+        changes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        return None if not changes and may_read(path) else denied(path)
+
+    def lists(path: object = ".", *args: object, **kwargs: object) -> BaseException | None:
+        return None if may_read(path) else denied(path)
+
+    def moves(path: object = None, *args: object, **kwargs: object) -> BaseException:
+        return denied(path)
+
+    def renames(src: Any = None, dst: Any = None, **kwargs: object) -> BaseException:
+        error = denied(src)
+        error.filename2 = os.fspath(dst) if isinstance(dst, os.PathLike) else dst
+        return error
+
+    stand_in = guarded("open", io.open, opens)
+    io.open = builtins.open = stand_in
+    io.open_code = guarded("open_code", io.open_code, opens)
+    os.open = guarded("open", os.open, opens_low)
+    os.listdir = guarded("listdir", os.listdir, lists)
+    os.scandir = guarded("scandir", os.scandir, lists)
+    os.readlink = guarded("readlink", os.readlink, lists)
+    os.chdir = guarded("chdir", os.chdir, moves)
+    refuse(os, _CHANGES_A_PATH, path_argument="path")
+    refuse(os, _CHANGES_A_DESCRIPTOR)
+    refuse(os, "sync")
+    for name in _CHANGES_TWO_PATHS.split():
+        setattr(os, name, guarded(name, getattr(os, name), renames))
+    tempfile.tempdir = "/tmp"  # noqa: S108 - nothing can be made there; it only names the path in the error
+
+
+def _library_folders() -> list[str]:
+    """Where Python's own files are, also when an environment's interpreter borrows them from a base."""
+    library = os.path.dirname(os.path.realpath(os.__file__))
+    return [library, *(os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix))]
+
+
+def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
+    real_path, join, as_text = os.path.realpath, os.path.join, os.fsdecode
+
+    def may_read(path: object) -> bool:
+        if isinstance(path, int):
+            return True
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False
+        name = as_text(path)
+        if name.startswith(_PROC_FILES):
+            return ".." not in name and not any(secret in name for secret in _PROC_SECRETS)
+        real = real_path(name)
+        return any(real == root or real.startswith(join(root, "")) for root in roots)
+
+    return may_read

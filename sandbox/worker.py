@@ -1,0 +1,114 @@
+"""The whole life of a worker: born in a fork, warmed, then one execution after another until its queue ends.
+
+System calls go through `posix`: the functions of `os` are stand-ins by now.
+"""
+
+import posix
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from sandbox import wire
+from sandbox.capture import Capture, Tape, raw_start
+from sandbox.confine.ceiling import set_file_ceiling, set_memory_ceiling
+from sandbox.confine.descriptors import keep_only
+from sandbox.confine.parent import die_with
+from sandbox.interpreter import Interpreter, hide_own_depth, main_module
+from sandbox.limits import REQUEST_FRAME_BYTES, Limits
+from sandbox.meter import MemoryMeter
+from sandbox.outcome import Ended, Status, Usage
+from sandbox.stubs import descriptors
+
+_READ_BYTES = 64 * 1024
+_THREAD_STACK = 2**20  # the ceiling counts a thread's whole stack: eight times the threads fit
+_NICE = 10  # the server answers before anybody's loop goes on
+_DEPTH_PROBE = "def _f():\n global _n\n _n += 1\n _f()\n_n = 1\n_f()"
+_WARM_UP = ("import numpy as _np\n_np.ones((16, 16)) @ _np.ones((16, 16))", "print(1)", "1/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The descriptors of one worker."""
+
+    requests: int  # frames to read
+    answers: int  # frames to write
+    stdout: int  # tapes
+    stderr: int
+    liveness: int  # ends with the server
+
+
+def serve(queue: Queue, limits: Limits) -> NoReturn:
+    """Be a worker. Called in the child of a fork, with everything of the parent's still open; never returns."""
+    try:
+        _serve(queue, limits)
+    finally:
+        posix._exit(70)  # EX_SOFTWARE: only a fault of ours, or the code's breaking our modules, leads here
+
+
+def _serve(queue: Queue, limits: Limits) -> NoReturn:
+    posix.setsid()
+    requests, answers, stdout, stderr, liveness = keep_only(
+        (queue.requests, queue.answers, queue.stdout, queue.stderr, queue.liveness)
+    )
+    die_with(liveness)
+    posix.dup2(stdout, 1)
+    posix.dup2(stderr, 2)
+    posix.nice(_NICE)
+    set_file_ceiling(raw_start(limits.output_bytes) + limits.output_bytes)
+    threading.stack_size(_THREAD_STACK)
+    _reseed()
+    capture = Capture(Tape(stdout, limits.output_bytes), Tape(stderr, limits.output_bytes))
+    descriptors.install(capture)
+    meter = MemoryMeter()
+    interpreter = Interpreter(main_module(), capture, limits.output_bytes, meter.peak)
+    _warm(interpreter)
+    meter.begin()
+    set_memory_ceiling(limits.memory_bytes)
+    posix.write(answers, wire.frame({"ready": posix.getpid()}))
+    reader = wire.FrameReader(REQUEST_FRAME_BYTES)
+    while data := posix.read(requests, _READ_BYTES):
+        for body in reader.feed(data):
+            _send(answers, _answer(interpreter, wire.parse(body)))
+    posix._exit(0)
+
+
+def _answer(interpreter: Interpreter, request: dict[str, Any]) -> bytes:
+    if request["forget"]:
+        interpreter.forget_interrupts()
+    try:
+        answer = wire.answer(interpreter.run(request["code"], request["stdin"]))
+    except MemoryError:  # in our own code: the user's has left us no room
+        interpreter.drop_ballast()
+        answer = wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))
+    interpreter.load_ballast()
+    return answer
+
+
+def _send(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[posix.write(fd, view) :]
+
+
+def _reseed() -> None:
+    """Workers are copies of one process: what was seeded there must differ here. `random` sees to itself."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _warm(interpreter: Interpreter) -> None:
+    """Touch what a first execution touches, and hide the depth of our own frames from the recursion limit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    space = interpreter.locals
+    interpreter.run(_DEPTH_PROBE, None)
+    hide_own_depth(sys.getrecursionlimit() - space["_n"])
+    for source in _WARM_UP if "numpy" in sys.modules else _WARM_UP[1:]:
+        interpreter.run(source, None)
+    for name in ("_f", "_n", "_np"):
+        space.pop(name, None)
+    sys.last_type = sys.last_value = sys.last_traceback = None
+    del sys.last_type, sys.last_value, sys.last_traceback

@@ -1,0 +1,139 @@
+"""The warm parent: import what workers need once, then fork a worker for each request. It never runs user code.
+
+Started by exec as a process of its own, so that a worker inherits nothing of the server: no memory, no socket,
+no environment. It computes nothing: an OpenMP region run before a fork hangs every child.
+
+It talks with the server over one socket, a JSON object a message. To it: `{"spawn": N}`. From it:
+`{"ready": {"libraries": [...]}}` once; then, for each worker, `{"worker": pid}` with the descriptors
+(pidfd, requests, answers, stdout tape, stderr tape), or `{"refused": why}`; `{"exit": pid, "status": wait status}`
+when it has died and been reaped with its process group.
+"""
+
+import errno
+import gc
+import importlib
+import json
+import os
+import posix
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from os import pidfd_open  # before a stub replaces it
+from socket import send_fds
+from typing import Any, NoReturn
+
+from sandbox import capture, worker
+from sandbox.limits import Limits
+from sandbox.stubs.installation import install_all
+
+MESSAGE_BYTES = 4096
+
+_ALWAYS = (
+    "asyncio collections.abc concurrent.futures contextlib copy csv dataclasses datetime decimal enum fractions "
+    "functools hashlib heapq inspect io itertools json math operator pathlib pickle pprint random re secrets "
+    "statistics string struct subprocess tempfile textwrap threading time traceback typing unittest urllib.request "
+    "uuid zoneinfo"
+)
+_NUMPY = "numpy numpy.linalg numpy.fft numpy.random"
+_ALL = (
+    "pandas scipy.stats scipy.optimize scipy.linalg scipy.integrate scipy.interpolate scipy.signal scipy.sparse.linalg "
+    "scipy.spatial scipy.ndimage scipy.fft sympy matplotlib.pyplot matplotlib.backends.backend_agg sklearn.linear_model "
+    "sklearn.cluster sklearn.ensemble sklearn.tree sklearn.svm sklearn.neighbors sklearn.model_selection "
+    "sklearn.preprocessing sklearn.metrics sklearn.decomposition sklearn.datasets sklearn.pipeline sklearn.naive_bayes"
+)
+TIERS = {"plain": _ALWAYS, "numpy": f"{_ALWAYS} {_NUMPY}", "all": f"{_ALWAYS} {_NUMPY} {_ALL}"}
+
+
+def preload(tier: str) -> list[str]:
+    """Import a tier's modules, those that are installed. Returns the names of the packages found."""
+    found = []
+    for name in TIERS[tier].split():
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        found.append(name.partition(".")[0])
+    if "sklearn" in found:
+        # It reads /proc/self/maps at the first fit, and needs the answer only.
+        importlib.import_module("sklearn.utils.parallel")._get_threadpool_controller()
+    return sorted(set(found))
+
+
+def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any]) -> NoReturn:
+    """Be a zygote until the server closes its end of the control socket."""
+    del sys.path[0]  # our folder, put there to start this: user code shall not import by it
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)  # a Ctrl-C in the terminal is the server's to handle
+    control = socket.socket(fileno=control_fd)
+    libraries = preload(tier)
+    install_all()
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"ready": {"libraries": libraries}}).encode())
+    Zygote(control, liveness, Limits(**limits)).run()
+    sys.exit(0)
+
+
+class Zygote:
+    """Forks workers and reaps them."""
+
+    def __init__(self, control: socket.socket, liveness: int, limits: Limits) -> None:
+        self._control = control
+        self._liveness = liveness
+        self._limits = limits
+        self._events = select.poll()
+        self._events.register(control, select.POLLIN)
+        self._children: dict[int, int] = {}  # pidfd: pid
+
+    def run(self) -> None:
+        """Serve the control socket; returns at its end."""
+        while True:
+            for fd, _ in self._events.poll():
+                if fd != self._control.fileno():
+                    self._reap(fd)
+                elif message := self._control.recv(MESSAGE_BYTES):
+                    for _ in range(json.loads(message)["spawn"]):
+                        self._spawn()
+                else:
+                    return
+
+    def _spawn(self) -> None:
+        opened: list[int] = []
+        try:
+            requests, ask = _pipe(opened)
+            tell, answers = _pipe(opened)
+            for name in ("stdout", "stderr"):
+                opened.append(capture.create(name, self._limits.output_bytes))
+            tapes = opened[-2:]
+            pid = posix.fork()
+            if pid == 0:
+                worker.serve(worker.Queue(requests, answers, *tapes, self._liveness), self._limits)
+            pidfd = pidfd_open(pid)
+            self._children[pidfd] = pid
+            self._events.register(pidfd, select.POLLIN)
+        except OSError as error:
+            self._say({"refused": f"{error.strerror} ({errno.errorcode.get(error.errno, error.errno)})"})
+        else:
+            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, *tapes])
+        finally:
+            for fd in opened:
+                posix.close(fd)
+
+    def _reap(self, pidfd: int) -> None:
+        self._events.unregister(pidfd)
+        posix.close(pidfd)
+        pid = self._children.pop(pidfd)
+        with suppress(ProcessLookupError, PermissionError):
+            posix.killpg(pid, signal.SIGKILL)  # still a zombie, so its number is nobody else's
+        self._say({"exit": pid, "status": posix.waitpid(pid, 0)[1]})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._control.send(json.dumps(message).encode())
+
+
+def _pipe(opened: list[int]) -> tuple[int, int]:
+    ends = posix.pipe2(os.O_CLOEXEC)
+    opened += ends
+    return ends

@@ -1,0 +1,1 @@
+"""HTTP: bodies in, the floor below asked, answers out."""

@@ -1,0 +1,54 @@
+"""The application: routes, the table of errors, and the lifespan that owns the sessions."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from server import errors
+from server.middleware import RequestId
+from server.routes import documentation, health, sessions
+from server.routes.execute import Execute
+from server.settings import Settings
+from sessions.errors import SessionsError
+from sessions.manager import SessionManager
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The ASGI application. Its lifespan starts and ends every process that it uses."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        manager = SessionManager(
+            settings.limits,
+            most=settings.max_sessions,
+            idle_s=settings.idle_timeout_seconds,
+            pool_size=min(settings.pool_size, settings.max_sessions),
+            tier=settings.session_libraries,
+        )
+        async with manager as app.state.sessions:
+            yield
+
+    app = Starlette(
+        routes=[
+            Route("/execute", Execute(settings), methods=["POST"]),
+            Route("/", health.health),
+            Route("/sessions", sessions.list_sessions),
+            Route("/sessions/{id}", sessions.show_session),
+            Route("/sessions/{id}", sessions.delete_session, methods=["DELETE"]),
+            Route("/sessions/{id}/interrupt", sessions.interrupt_session, methods=["POST"]),
+            *documentation.routes(),
+        ],
+        exception_handlers={
+            SessionsError: errors.on_refusal,
+            errors.BadBody: errors.on_bad_body,
+            HTTPException: errors.on_http,
+            Exception: errors.on_fault,
+        },
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    return RequestId(app)

@@ -1,0 +1,70 @@
+"""Reading a JSON request body, and saying what is wrong with it without repeating what was sent."""
+
+import json
+from http import HTTPStatus
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope
+
+from server.errors import BadBody
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MOST_BYTES = 16 * 2**20  # code and stdin of a mebibyte each, every character escaped, rounded up
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete."""
+
+
+async def read(scope: Scope, receive: Receive, model: type[Model]) -> Model:
+    """The request's body as a `model`. Raises BadBody (400, 413, 415, 422) or ClientGone."""
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if kind.partition(b";")[0].strip().lower() != b"application/json":
+        raise BadBody(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body as JSON, with Content-Type: application/json")
+    body = await _collect(receive)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        if error.error_count() != 1 or error.errors()[0]["type"] != "json_invalid":
+            raise _wrong_fields(error) from None
+    try:
+        # JSON may hold lone surrogates in escapes; pydantic's parser takes them for a fault of the grammar.
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise BadBody(HTTPStatus.BAD_REQUEST, f"The body is not valid JSON{place}") from None
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _wrong_fields(error) from None
+
+
+async def _collect(receive: Receive) -> bytes:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body") and len(message["body"]) <= MOST_BYTES:
+        return bytes(message["body"])
+    parts, size = [], 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message["body"])
+        size += len(message["body"])
+        if size > MOST_BYTES:
+            raise BadBody(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is too large: at most {MOST_BYTES} bytes are read"
+            )
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _wrong_fields(error: ValidationError) -> BadBody:
+    detail: list[dict[str, object]] = [
+        {"loc": ["body", *(part if isinstance(part, int) else part[:100] for part in e["loc"])], "msg": e["msg"]}
+        for e in error.errors(include_input=False, include_url=False, include_context=False)[:20]
+    ]
+    first = detail[0]
+    name = ".".join(str(part) for part in first["loc"][1:]) or "body"  # type: ignore[index]
+    return BadBody(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {first['msg']}", detail)

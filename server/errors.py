@@ -1,0 +1,64 @@
+"""Which HTTP status an exception is. The only table of them."""
+
+import logging
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from sessions import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.SessionsError], HTTPStatus] = {
+    errors.SessionNotFound: HTTPStatus.NOT_FOUND,
+    errors.SessionBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.MaxSessionsReached: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_RETRY_AFTER = {HTTPStatus.TOO_MANY_REQUESTS: "1", HTTPStatus.SERVICE_UNAVAILABLE: "2"}  # seconds
+
+
+class BadBody(Exception):
+    """A request body that cannot be used. `detail`: the fields that are wrong, as pydantic names them."""
+
+    def __init__(self, status: HTTPStatus, sentence: str, detail: list[dict[str, object]] | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.detail = detail
+
+
+async def on_refusal(request: Request, error: Exception) -> JSONResponse:
+    """A refusal or fault of the sessions."""
+    assert isinstance(error, errors.SessionsError)
+    status = STATUS[type(error)]
+    if isinstance(error, errors.Fault):
+        log.error("%s", error)
+    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else None
+    return JSONResponse({"error": str(error)}, status, headers)
+
+
+async def on_bad_body(request: Request, error: Exception) -> JSONResponse:
+    """A body that cannot be used."""
+    assert isinstance(error, BadBody)
+    body: dict[str, object] = {"error": str(error)}
+    if error.detail is not None:
+        body["detail"] = error.detail
+    return JSONResponse(body, error.status)
+
+
+async def on_http(request: Request, error: Exception) -> JSONResponse:
+    """What the router refuses: an unknown path, a method that the path does not have."""
+    assert isinstance(error, HTTPException)
+    sentences = {
+        404: f"There is nothing at {request.url.path}; /docs shows what there is",
+        405: f"{request.method} is not allowed here",
+    }
+    return JSONResponse({"error": sentences.get(error.status_code, error.detail)}, error.status_code, error.headers)
+
+
+async def on_fault(request: Request, error: Exception) -> JSONResponse:
+    """Anything else is our fault; its cause is in the log with the request id."""
+    return JSONResponse({"error": "Internal server error"}, HTTPStatus.INTERNAL_SERVER_ERROR)

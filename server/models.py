@@ -1,0 +1,143 @@
+"""The bodies of requests and answers. The OpenAPI document is generated from them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sandbox.limits import MIB, SOURCE_CHARS
+from sandbox.outcome import Error, Outcome
+
+
+class ExecuteRequest(BaseModel):
+    """Code to run in a session."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"code": "print('Hello')\n6 * 7"}]},
+    )
+
+    code: Annotated[str, Field(min_length=1, max_length=SOURCE_CHARS, description="Python code")]
+    id: Annotated[
+        str | None, Field(max_length=100, description="the session to run it in; a new one is opened without it")
+    ] = None
+    timeout: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False, description="time limit in seconds, up to the server's maximum"),
+    ] = None
+    stdin: Annotated[
+        str | None, Field(max_length=SOURCE_CHARS, description="what `input()` and `sys.stdin` read")
+    ] = None
+
+
+class Partial(BaseModel):
+    """What had been printed before the error."""
+
+    stdout: str | None
+    stderr: str | None
+
+
+class ExecuteAnswer(BaseModel):
+    """What the code did. All keys are always there."""
+
+    id: str | None = Field(description="the session; null only when none was made")
+    stdout: str | None = Field(description="null when empty")
+    stderr: str | None = Field(description="null when empty; tracebacks are here")
+    error: Error | None = Field(description="why the server ended or refused the execution")
+    result: str | None = Field(description="repr of the last statement's value, when it is an expression that is not None")
+    outputs: list[dict[str, Any]] = Field(description="MIME bundles, in order")
+    truncated: bool = Field(description="some output was dropped at the limit")
+    execution_time: float = Field(description="wall seconds in the interpreter")
+    memory_used: float = Field(description="peak MiB added to what the session held at birth")
+    state: Literal["kept", "lost"] = Field(description="whether the namespace is still there")
+    detail: str | None = Field(description="the error's cause in words")
+    partial: Partial | None = Field(description="on an error, what had been printed before it")
+
+
+class SessionInfo(BaseModel):
+    """One session."""
+
+    id: str
+    state: Literal["starting", "idle", "busy", "closing", "dead"]
+    age: float = Field(description="seconds since it was opened")
+    idle: float = Field(description="seconds since its last execution ended; 0 while one runs")
+    memory: float = Field(description="MiB held over what it held at birth")
+    executions: int
+
+
+class SessionList(BaseModel):
+    sessions: list[SessionInfo]
+
+
+class Capabilities(BaseModel):
+    max_timeout: float = Field(description="seconds")
+    max_memory_mb: int
+    libraries: list[str] = Field(description="importable at once, without loading")
+
+
+class SessionFigures(BaseModel):
+    open: int
+    max: int
+    warm: int = Field(description="workers ready for new sessions")
+
+
+class Health(BaseModel):
+    service: Literal["PyRunner"] = "PyRunner"
+    status: Literal["healthy", "starting"]
+    version: str
+    capabilities: Capabilities
+    sessions: SessionFigures
+    workers: dict[str, str] = Field(description="each tier of workers: `ready`, `loading` or `down`")
+
+
+class Problem(BaseModel):
+    """The body of every answer that is not 2xx."""
+
+    error: str = Field(description="one sentence to act on")
+
+
+class FieldProblem(BaseModel):
+    loc: list[str | int]
+    msg: str
+
+
+class FieldProblems(Problem):
+    detail: list[FieldProblem]
+
+
+def answer(outcome: Outcome) -> ExecuteAnswer:
+    """The body of an execution's answer."""
+    printed, failed = outcome.printed, outcome.error is not None
+    stdout, stderr = printed.stdout or None, printed.stderr or None
+    return ExecuteAnswer.model_construct(
+        id=outcome.session_id,
+        stdout=None if failed else stdout,
+        stderr=None if failed else stderr,
+        error=outcome.error,
+        result=outcome.result,
+        outputs=outcome.outputs,
+        truncated=printed.truncated,
+        execution_time=round(outcome.usage.wall_s, 6),
+        memory_used=round(outcome.usage.memory_bytes / MIB, 3),
+        state="kept" if outcome.kept else "lost",
+        detail=outcome.detail,
+        partial=Partial.model_construct(stdout=stdout, stderr=stderr) if failed else None,
+    )
+
+
+def refusal(session_id: str | None, error: Error, detail: str) -> ExecuteAnswer:
+    """The body for an execution that was refused before it began."""
+    return ExecuteAnswer(
+        id=session_id,
+        stdout=None,
+        stderr=None,
+        error=error,
+        result=None,
+        outputs=[],
+        truncated=False,
+        execution_time=0.0,
+        memory_used=0.0,
+        state="lost",
+        detail=detail,
+        partial=Partial(stdout=None, stderr=None),
+    )

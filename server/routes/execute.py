@@ -1,0 +1,56 @@
+"""POST /execute: code runs in a session."""
+
+from http import HTTPStatus
+
+from starlette.types import Receive, Scope, Send
+
+from sandbox.outcome import Error
+from server import body
+from server.disconnect import Departure
+from server.errors import BadBody
+from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
+from server.settings import Settings
+from sessions.errors import MaxSessionsReached, SessionNotFound
+from sessions.execution import Execution
+from sessions.manager import SessionManager
+
+
+class Execute:
+    """An ASGI app rather than a function of a request: this is the path that must be fast."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._default_s = settings.timeout_seconds
+        self._most_s = settings.max_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = await body.read(scope, receive, ExecuteRequest)
+        execution = Execution(request.code, request.stdin, self._wall_s(request.timeout))
+        with Departure(receive, execution.abandon):
+            reply = await _execute(scope["app"].state.sessions, execution, request.id)
+        await _send_json(send, reply)
+
+    def _wall_s(self, asked: float | None) -> float:
+        if asked is None:
+            return self._default_s
+        if asked > self._most_s:
+            sentence = f"Input should be less than or equal to {self._most_s:g}"
+            raise BadBody(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"timeout: {sentence}", [{"loc": ["body", "timeout"], "msg": sentence}]
+            )
+        return asked
+
+
+async def _execute(sessions: SessionManager, execution: Execution, session_id: str | None) -> ExecuteAnswer:
+    try:
+        return answer(await sessions.execute(execution, session_id))
+    except MaxSessionsReached as error:
+        return refusal(None, Error.MAX_SESSIONS, str(error))
+    except SessionNotFound as error:
+        return refusal(error.session_id, Error.NOT_FOUND, str(error))
+
+
+async def _send_json(send: Send, reply: ExecuteAnswer) -> None:
+    data = reply.__pydantic_serializer__.to_json(reply)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": data})

@@ -1,0 +1,56 @@
+"""The server as a process: its socket, its banner, its log, its clean stop."""
+
+import contextlib
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from server.app import create_app
+from server.settings import Settings
+
+_DRAIN_S = 5  # what still runs then is interrupted
+
+
+def serve(settings: Settings) -> int:
+    """Listen and serve until SIGTERM or Ctrl-C. Returns the exit status: 1 when the address is taken."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        listening = _listen(settings.host, settings.port)
+    except OSError as error:
+        print(f"run.py: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    host, port = listening.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not listened on
+    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped cleanly, and then raises it again
+        uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
+    return listening

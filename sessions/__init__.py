@@ -1,0 +1,1 @@
+"""The outer end of the queues: sessions, their workers, and what watches over them."""

@@ -1,0 +1,69 @@
+"""Refusals and faults. What the user's code did is never one of these: that is an Outcome.
+
+SessionsError
+├── Refusal                 the caller's to act on
+│   ├── MaxSessionsReached
+│   ├── SessionNotFound
+│   ├── SessionBusy
+│   └── Draining
+└── Fault                   ours
+    ├── NoWorker            none could be had in time
+    └── IllegalTransition   a row that the table of states lacks
+
+WorkerLost stays inside this package: it becomes an Outcome.
+"""
+
+
+from sandbox.outcome import Printed
+
+
+class SessionsError(Exception):
+    """Its text is a sentence that a person can act on."""
+
+
+class Refusal(SessionsError):
+    pass
+
+
+class MaxSessionsReached(Refusal):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"all {most} sessions are open: close one, or wait until an idle one closes")
+
+
+class SessionNotFound(Refusal):
+    """`why` tells what became of it, where that is still known."""
+
+    def __init__(self, session_id: str, why: str | None = None) -> None:
+        super().__init__(why or "no such session: it was closed, or never opened")
+        self.session_id = session_id
+
+
+class SessionBusy(Refusal):
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"session busy: {waiting} executions are waiting already")
+
+
+class Draining(Refusal):
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down: no new execution is taken")
+
+
+class Fault(SessionsError):
+    pass
+
+
+class NoWorker(Fault):
+    pass
+
+
+class IllegalTransition(Fault):
+    pass
+
+
+class WorkerLost(Exception):
+    """The worker is gone. `detail`: how, in words. `printed`: what it had printed before."""
+
+    def __init__(self, detail: str, printed: Printed) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.printed = printed

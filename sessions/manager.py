@@ -1,0 +1,102 @@
+"""The one owner of sessions: open, get, execute, close; and their capacity."""
+
+import asyncio
+import os
+import uuid
+from collections import OrderedDict
+from types import TracebackType
+from typing import Self
+
+from sandbox.limits import Limits
+from sandbox.outcome import Outcome
+from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
+from sessions.execution import Execution
+from sessions.pool import Pool
+from sessions.reaper import reap
+from sessions.session import Session
+
+_REMEMBERED = 1000  # obituaries, so that a lost session's next caller learns why
+
+
+class SessionManager:
+    """One per process; an async context manager that ends every process it started.
+
+    `tier`: the libraries that sessions find loaded: `plain`, `numpy` or `all`.
+    """
+
+    def __init__(self, limits: Limits, *, most: int, idle_s: float, pool_size: int, tier: str) -> None:
+        self.limits = limits
+        self.most = most
+        self._idle_s = idle_s
+        self._pool_size = pool_size
+        self._tier = tier
+        self._sessions: dict[str, Session] = {}
+        self._obituaries: OrderedDict[str, str | None] = OrderedDict()
+        self._draining = False
+
+    async def __aenter__(self) -> Self:
+        liveness, self._alive = os.pipe()
+        self.pool = Pool(self._pool_size, self._tier, self.limits, liveness)
+        self.pool.start()
+        self._liveness = liveness
+        self._reaper = asyncio.create_task(reap(self._sessions, self._idle_s), name="reaper")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._draining = True
+        self._reaper.cancel()
+        await asyncio.gather(self._reaper, return_exceptions=True)
+        processes = [session.process for session in self._sessions.values() if session.process is not None]
+        for session in list(self._sessions.values()):
+            session.close("closed: the server stops")
+        for process in processes:
+            await process.gone
+        await self.pool.close()
+        os.close(self._liveness)
+        os.close(self._alive)  # whatever should be left is killed by the kernel now
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def execute(self, execution: Execution, session_id: str | None) -> Outcome:
+        """Run it in the session of that id, or in a new one when the id is None.
+
+        Raises SessionNotFound, SessionBusy, MaxSessionsReached, Draining; NoWorker when the fault is ours.
+        """
+        if self._draining:
+            raise Draining
+        session = await self.open() if session_id is None else self.get(session_id)
+        execution.session = session
+        return await session.execute(execution)
+
+    async def open(self) -> Session:
+        """A new session with a worker. Raises MaxSessionsReached, NoWorker."""
+        if len(self._sessions) >= self.most:
+            raise MaxSessionsReached(self.most)
+        session = Session(str(uuid.uuid4()), self.limits, self._forget)
+        self._sessions[session.id] = session
+        try:
+            session.adopt(await self.pool.take())
+        except BaseException:
+            session.close("closed: it never began")
+            raise
+        return session
+
+    def get(self, session_id: str) -> Session:
+        """The session of that id. Raises SessionNotFound, with what became of it."""
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise SessionNotFound(session_id, self._obituaries.get(session_id)) from None
+
+    def list(self) -> list[Session]:
+        """All that are open, the oldest first."""
+        return list(self._sessions.values())
+
+    def _forget(self, session: Session) -> None:
+        del self._sessions[session.id]
+        self._obituaries[session.id] = session.obituary
+        if len(self._obituaries) > _REMEMBERED:
+            self._obituaries.popitem(last=False)

@@ -1,0 +1,182 @@
+"""One session: one state, one worker, its queue of executions, its deadline."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from sandbox import wire
+from sandbox.limits import MIB, Limits
+from sandbox.outcome import Ended, Error, Outcome, Printed, Status, Usage
+from sessions.errors import SessionBusy, SessionNotFound, WorkerLost
+from sessions.execution import Execution
+from sessions.lifecycle import Event, State, after
+from sessions.session_process import SessionProcess
+from sessions.watchdog import Watchdog
+
+MOST_WAITING = 16
+
+
+class Session:
+    """Executions run one after another in the order of arrival. `obituary` tells why it is no more."""
+
+    def __init__(self, session_id: str, limits: Limits, on_end: Callable[["Session"], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.id = session_id
+        self.state = State.STARTING
+        self.created = self.idle_since = self._loop.time()
+        self.executions = 0
+        self.obituary: str | None = None
+        self.process: SessionProcess | None = None
+        self._limits = limits
+        self._on_end = on_end  # called once, when it takes no more executions
+        self._current: Execution | None = None
+        self._waiting: deque[tuple[Execution, asyncio.Future[None]]] = deque()
+        self._killed_by: Error | None = None
+
+    def adopt(self, process: SessionProcess) -> None:
+        """Take a worker from the pool: the session is ready."""
+        self.process = self._process = process
+        self._watchdog = Watchdog(self, process, self._limits)
+        process.gone.add_done_callback(lambda _: self._on_gone())
+        self._step(Event.READY)
+
+    async def execute(self, execution: Execution) -> Outcome:
+        """Run it when its turn comes.
+
+        Raises SessionBusy when the queue is full, SessionNotFound when the session is lost before the turn.
+        """
+        if self._current is not None:
+            await self._wait(execution)
+        elif self.state is not State.IDLE:
+            raise SessionNotFound(self.id, self.obituary)
+        else:
+            self._current = execution
+        try:
+            if execution.stopped_by is not None:
+                return Outcome(self.id, Printed(), kept=True, error=execution.stopped_by, detail="it had not begun")
+            return await self._run(execution)
+        finally:
+            self._pass_the_turn()
+
+    def abandon(self, execution: Execution) -> None:
+        """Interrupt an execution whose client has left, or drop it if its turn has not come."""
+        if execution is self._current:
+            self.interrupt(Error.INTERRUPTED)
+        elif execution.stopped_by is None:
+            execution.stopped_by = Error.INTERRUPTED
+
+    def interrupt(self, why: Error) -> bool:
+        """Raise KeyboardInterrupt in the running execution. False when none is running."""
+        if self.state is not State.BUSY or self._current is None:
+            return False
+        if self._current.stopped_by is None:
+            self._current.stopped_by = why
+            self._process.interrupt()
+        elif why is Error.INTERRUPTED:
+            self._process.interrupt()  # asked again: it may have caught the first one
+        return True
+
+    def kill(self, why: Error, detail: str) -> None:
+        """End the session with its worker; the running execution is told `why`."""
+        if self.state in (State.CLOSING, State.DEAD):
+            return
+        self._killed_by = why
+        self._end(Event.CLOSE, detail)
+        self._process.kill(detail)
+
+    def close(self, why: str) -> None:
+        """End the session; an execution that runs answers `execution interrupted`."""
+        if self.state is State.STARTING:
+            self._end(Event.CLOSE, why)
+        else:
+            self.kill(Error.INTERRUPTED, why)
+
+    def rest(self) -> None:
+        """Stop the worker of an idle session, so that nothing in it runs on."""
+        if self.state is State.IDLE:
+            self._process.rest()
+
+    def memory_bytes(self) -> int:
+        """What the session holds over what it held at birth."""
+        return self._process.memory_growth() if self.state in (State.IDLE, State.BUSY) else 0
+
+    async def _wait(self, execution: Execution) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            raise SessionBusy(len(self._waiting))
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((execution, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if self._current is execution:
+                self._pass_the_turn()
+            else:
+                self._waiting.remove((execution, turn))
+            raise
+
+    def _pass_the_turn(self) -> None:
+        self._current = None
+        if self.state is State.IDLE and self._waiting:
+            self._current, turn = self._waiting.popleft()
+            turn.set_result(None)
+
+    async def _run(self, execution: Execution) -> Outcome:
+        self._step(Event.ASK)
+        self.executions += 1
+        forget = self._process.must_forget_interrupts
+        request = wire.request(execution.code, execution.stdin, forget_interrupts=forget)
+        started = self._loop.time()
+        self._watchdog.start(execution.wall_s)
+        try:
+            ended = await self._process.ask(request)
+            too_much = self._watchdog.exceeded(ended.usage.memory_bytes)
+            if too_much is not None:
+                self.kill(Error.MEMORY, too_much)
+                raise WorkerLost(too_much, self._process.printed(ended, whole=True))
+        except WorkerLost as lost:
+            return self._after_loss(lost, self._loop.time() - started)
+        except asyncio.CancelledError:
+            self.kill(Error.INTERRUPTED, "closed: the server stopped waiting for its execution")
+            raise
+        finally:
+            self._watchdog.stop()
+        outcome = self._after_answer(execution, ended, self._loop.time() - started)
+        self._step(Event.ANSWER)
+        self.idle_since = self._loop.time()
+        return outcome
+
+    def _after_answer(self, execution: Execution, ended: Ended, took_s: float) -> Outcome:
+        error, detail = execution.stopped_by, None
+        if error is not None:
+            detail = f"interrupted after {took_s:.1f} s"
+        elif ended.status is Status.OUT_OF_MEMORY:
+            error = Error.MEMORY
+            detail = f"an allocation failed at the limit of {self._limits.memory_bytes // MIB} MiB"
+        printed = self._process.printed(ended, whole=error is None)
+        if error is not None:
+            return Outcome(self.id, printed, kept=True, error=error, detail=detail, usage=ended.usage)
+        return Outcome(self.id, printed, kept=True, result=ended.result, outputs=ended.outputs, usage=ended.usage)
+
+    def _after_loss(self, lost: WorkerLost, took_s: float) -> Outcome:
+        error = self._killed_by or Error.CRASHED
+        self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})")
+        usage = Usage(took_s, 0)
+        return Outcome(self.id, lost.printed, kept=False, error=error, detail=lost.detail, usage=usage)
+
+    def _on_gone(self) -> None:
+        if self.state is not State.DEAD:
+            self._end(Event.DEATH, "the session was lost: its worker died between executions")
+
+    def _end(self, event: Event, obituary: str) -> None:
+        if self.state is State.DEAD or (self.state is State.CLOSING and event is not Event.DEATH):
+            return
+        self._step(event)
+        if self.obituary is None:
+            self.obituary = obituary
+            self._on_end(self)
+        for _, turn in self._waiting:
+            turn.set_exception(SessionNotFound(self.id, self.obituary))
+        self._waiting.clear()
+
+    def _step(self, event: Event) -> None:
+        self.state = after(self.state, event)

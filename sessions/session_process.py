@@ -1,0 +1,231 @@
+"""The outer end of one worker: ask it, interrupt it, rest it, kill it. Everything that it says is hostile."""
+
+import asyncio
+import logging
+import os
+import re
+import signal
+from contextlib import suppress
+from typing import NamedTuple
+
+import psutil
+
+from sandbox import capture, wire
+from sandbox.limits import ANSWER_FRAME_BYTES, Limits
+from sandbox.outcome import Ended, Printed, exit_words
+from sessions.errors import WorkerLost
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 256 * 1024
+_STATUS_WAIT_S = 0.2  # for the zygote's word on how a worker ended
+
+
+class Descriptors(NamedTuple):
+    """What the zygote hands over for one worker."""
+
+    pidfd: int
+    requests: int
+    answers: int
+    stdout: int
+    stderr: int
+
+
+class SessionProcess:
+    """One worker. Owns its descriptors; `gone` is done when it is dead and they are closed.
+
+    `exit_status`: done by the zygote's client with the worker's wait status, or cancelled if nobody can tell.
+    """
+
+    def __init__(
+        self, pid: int, descriptors: Descriptors, limits: Limits, exit_status: asyncio.Future[int], tier: str
+    ) -> None:
+        self.pid = pid
+        self.tier = tier
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._fds = descriptors
+        self._limits = limits
+        self._exit_status = exit_status
+        self._reader = wire.FrameReader(ANSWER_FRAME_BYTES)
+        self._reply: asyncio.Future[bytes] | None = None
+        self._unsent = b""
+        self._lost: WorkerLost | None = None
+        self._resting = False
+        self._interrupted = False  # an interrupt was sent and its execution has not answered, or only just
+        self._burial: asyncio.Task[None] | None = None
+        self._psutil: psutil.Process | None = None
+        self._birth_rss = self._birth_own = 0
+        os.set_blocking(descriptors.requests, False)
+        os.set_blocking(descriptors.answers, False)
+        self._loop.add_reader(descriptors.answers, self._on_answers)
+        self._loop.add_reader(descriptors.pidfd, self._on_death)
+
+    async def ready(self) -> None:
+        """Wait until the worker has warmed itself and placed its ceiling. Raises WorkerLost."""
+        try:
+            message = wire.parse(await self._expect())
+        except wire.WireError as error:
+            raise self._lose(f"the worker broke the protocol: {error}") from error
+        if message != {"ready": self.pid} and "ready" not in message:
+            raise self._lose("the worker broke the protocol: it did not say that it is ready")
+        try:
+            self._psutil = psutil.Process(self.pid)
+            memory = self._psutil.memory_info()
+        except psutil.Error as error:
+            raise self._lose("the worker died at birth") from error
+        self._birth_rss, self._birth_own = memory.rss, memory.rss - memory.shared
+
+    async def ask(self, request: bytes) -> Ended:
+        """Send one request frame and return the answer. Raises WorkerLost, whoever ended the worker."""
+        self._wake()
+        reply = self._expect()
+        self._send(request)
+        body = await reply
+        try:
+            ended = wire.parse_answer(body)
+        except wire.WireError as error:
+            raise self._lose(f"the worker broke the protocol: {error}") from error
+        if ended.threads:
+            self.rest()
+        return ended
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
+
+    @property
+    def must_forget_interrupts(self) -> bool:
+        """Whether an interrupt may be pending that was not for the next execution. Asking clears it."""
+        forget, self._interrupted = self._interrupted, False
+        return forget
+
+    def printed(self, ended: Ended, *, whole: bool) -> Printed:
+        """The text of an answered execution; not `whole`: without the traceback at the end of stderr."""
+        most = self._limits.output_bytes
+        err_end = ended.stderr_bytes if whole else min(ended.mark_bytes, ended.stderr_bytes)
+        out = capture.read(self._fds.stdout, 0, min(ended.stdout_bytes, most))
+        err = capture.read(self._fds.stderr, 0, min(err_end, most))
+        return Printed(
+            capture.decode(out, cut=ended.truncated), capture.decode(err, cut=ended.truncated), ended.truncated
+        )
+
+    def remains(self) -> Printed:
+        """What a worker that is lost had printed since its last answer."""
+        out, out_cut = capture.salvage(self._fds.stdout, self._limits.output_bytes)
+        err, err_cut = capture.salvage(self._fds.stderr, self._limits.output_bytes)
+        return Printed(capture.decode(out, cut=True), capture.decode(err, cut=True), out_cut or err_cut)
+
+    def memory_growth(self) -> int:
+        """Bytes that the worker holds over what it held at birth, file pages apart; 0 when it is dead."""
+        assert self._psutil is not None
+        try:
+            memory = self._psutil.memory_info()
+            if memory.rss - self._birth_rss <= self._limits.memory_bytes:
+                return max(0, memory.rss - memory.shared - self._birth_own)
+            with open(f"/proc/{self.pid}/status") as status:  # psutil adds shared memory and files up
+                held = dict(re.findall(r"^Rss(Anon|Shmem):\s*(\d+) kB$", status.read(), re.MULTILINE))
+        except (psutil.Error, OSError):
+            return 0
+        return (int(held.get("Anon", 0)) + int(held.get("Shmem", 0))) * 1024 - self._birth_own
+
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in what it runs."""
+        self._interrupted = True
+        self._signal(signal.SIGINT)
+
+    def rest(self) -> None:
+        """Stop it between executions: no thread of it runs on."""
+        if not self._resting:
+            self._resting = True
+            self._signal(signal.SIGSTOP)
+
+    def kill(self, detail: str) -> None:
+        """End it at once. Whoever waits for its answer gets WorkerLost with `detail` and what was printed."""
+        self._lose(detail)
+
+    def _wake(self) -> None:
+        if self._resting:
+            self._resting = False
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        if self.gone.done():
+            return
+        with suppress(ProcessLookupError):  # it died first; the pidfd tells
+            signal.pidfd_send_signal(self._fds.pidfd, signum)
+
+    def _expect(self) -> asyncio.Future[bytes]:
+        self._reply = self._loop.create_future()
+        if self._lost is not None:
+            self._reply.set_exception(self._lost)
+        return self._reply
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = os.write(self._fds.requests, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # it is dead or deaf; the pidfd tells, or its limit does
+            return
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._loop.add_writer(self._fds.requests, self._send_rest)
+
+    def _send_rest(self) -> None:
+        self._loop.remove_writer(self._fds.requests)
+        self._send(self._unsent)
+
+    def _on_answers(self) -> None:
+        try:
+            data = os.read(self._fds.answers, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._fds.answers)
+            self._signal(signal.SIGKILL)  # dead already, or it closed its queue: no way to reach it any more
+            return
+        try:
+            bodies = self._reader.feed(data)
+        except wire.WireError as error:
+            self._lose(f"the worker broke the protocol: {error}")
+            return
+        for body in bodies:
+            if self._reply is None or self._reply.done():
+                self._lose("the worker broke the protocol: an answer that nobody asked for")
+                return
+            self._reply.set_result(body)
+        if bodies and self._reader.holds_half_a_frame:
+            self._lose("the worker broke the protocol: more than one answer")
+
+    def _lose(self, detail: str) -> WorkerLost:
+        """Kill it if it is not dead, and tell whoever waits. The first cause is the one that is told."""
+        if self._lost is None:
+            self._signal(signal.SIGKILL)
+            self._lost = WorkerLost(detail, self.remains())
+            if self._reply is not None and not self._reply.done():
+                self._reply.set_exception(self._lost)
+        return self._lost
+
+    def _on_death(self) -> None:
+        self._loop.remove_reader(self._fds.pidfd)
+        self._burial = self._loop.create_task(self._bury(), name=f"bury {self.pid}")
+
+    async def _bury(self) -> None:
+        how = await self._how_it_ended()
+        self._lose(how)
+        self._loop.remove_reader(self._fds.answers)
+        self._loop.remove_writer(self._fds.requests)
+        for fd in self._fds:
+            os.close(fd)
+        if self._reply is not None and self._reply.done() and not self._reply.cancelled():
+            self._reply.exception()  # told, or nobody is left to be told
+        self.gone.set_result(None)
+
+    async def _how_it_ended(self) -> str:
+        await asyncio.wait([self._exit_status], timeout=_STATUS_WAIT_S)
+        if self._exit_status.done() and not self._exit_status.cancelled():
+            return exit_words(self._exit_status.result())
+        with suppress(ChildProcessError):  # its zygote is gone; in a container it is our child now
+            os.waitid(os.P_PIDFD, self._fds.pidfd, os.WEXITED | os.WNOHANG)
+        return "it ended, and nobody could tell how"

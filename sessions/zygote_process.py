@@ -1,0 +1,156 @@
+"""The outer end of one zygote: start it, have it fork workers, hear how they ended."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+
+from sandbox.limits import Limits
+from sandbox.zygote import MESSAGE_BYTES
+from sessions.errors import NoWorker
+from sessions.session_process import Descriptors, SessionProcess
+
+log = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).resolve().parent.parent
+# `-c` leaves `__main__` empty, and main() takes our folder off the path again.
+_BOOT = "__import__('sys').path.insert(0, {root!r}); __import__('sandbox.zygote').zygote.main(*{arguments!r})"
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/",
+    "MPLBACKEND": "Agg",
+    "OPENBLAS_NUM_THREADS": "1",  # no thread pool: fork stays cheap, and matmul is as fast on small machines
+    "OMP_NUM_THREADS": "1",  # OpenMP is not fork-safe with more
+    "MKL_NUM_THREADS": "1",
+    "JOBLIB_MULTIPROCESSING": "0",  # it would need semaphores in shared memory
+}
+
+
+class ZygoteProcess:
+    """One zygote of one tier. `gone` is done when it has died; then start another one.
+
+    `liveness`: the reading end of a pipe whose writing end only the server holds.
+    """
+
+    def __init__(self, tier: str, limits: Limits, liveness: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.tier = tier
+        self.ready: asyncio.Future[list[str]] = loop.create_future()  # the libraries that it found
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._limits = limits
+        self._liveness = liveness
+        self._control, self._its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._asked: deque[asyncio.Future[SessionProcess]] = deque()
+        self._exits: dict[int, asyncio.Future[int]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready.done() and not self.ready.cancelled() and not self.gone.done()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the process; it loads its libraries while this returns."""
+        scratch = tempfile.mkdtemp(prefix="pyrunner-")  # Matplotlib's font cache, while it loads
+        arguments = (self._its_end.fileno(), self._liveness, self.tier, asdict(self._limits))
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-c",
+                _BOOT.format(root=str(_ROOT), arguments=arguments),
+                env=_ENVIRONMENT | {"MPLCONFIGDIR": scratch},
+                pass_fds=(self._its_end.fileno(), self._liveness),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C in the terminal is the server's to handle
+            )
+        finally:
+            self._its_end.close()
+        self._control.setblocking(False)
+        self._loop.add_reader(self._control, self._on_message)
+        self._loop.create_task(self._mourn(scratch), name=f"zygote {self.tier}")
+
+    def spawn(self) -> asyncio.Future[SessionProcess]:
+        """Have one worker forked. Fails with NoWorker."""
+        future: asyncio.Future[SessionProcess] = self._loop.create_future()
+        try:
+            self._control.send(json.dumps({"spawn": 1}).encode())
+        except OSError as error:
+            future.set_exception(NoWorker(f"the zygote cannot be asked: {error.strerror}"))
+        else:
+            self._asked.append(future)
+        return future
+
+    async def close(self) -> None:
+        """End it. Its workers are not touched."""
+        if self._process is None:
+            self._control.close()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGKILL)
+        await self.gone
+
+    def _on_message(self) -> None:
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, len(Descriptors._fields))
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self._loop.remove_reader(self._control)
+                return
+            self._understand(json.loads(data), fds)
+
+    def _understand(self, message: dict[str, object], fds: list[int]) -> None:
+        match message:
+            case {"ready": {"libraries": list(libraries)}}:
+                self.ready.set_result(libraries)
+            case {"worker": int(pid)}:
+                exit_status: asyncio.Future[int] = self._loop.create_future()
+                self._exits[pid] = exit_status
+                process = SessionProcess(pid, Descriptors(*fds), self._limits, exit_status, self.tier)
+                asked = self._asked.popleft()
+                if asked.done():
+                    process.kill("nobody waits for it any more")
+                else:
+                    asked.set_result(process)
+            case {"refused": str(why)}:
+                self._asked.popleft().set_exception(NoWorker(f"no worker could be forked: {why}"))
+            case {"exit": int(pid), "status": int(status)}:
+                exit_status = self._exits.pop(pid)
+                if not exit_status.done():
+                    exit_status.set_result(status)
+
+    async def _mourn(self, scratch: str) -> None:
+        assert self._process is not None
+        await asyncio.wait([self.ready, self._loop.create_task(self._process.wait())], return_when="FIRST_COMPLETED")
+        shutil.rmtree(scratch, ignore_errors=True)
+        status = await self._process.wait()
+        self._on_message()
+        self._loop.remove_reader(self._control)
+        self._control.close()
+        if not self.ready.done():
+            self.ready.cancel()
+        for asked in self._asked:
+            if not asked.done():
+                asked.set_exception(NoWorker(f"the zygote of tier {self.tier} ended with status {status}"))
+        for exit_status in self._exits.values():
+            exit_status.cancel()
+        self.gone.set_result(None)

@@ -1,0 +1,117 @@
+"""Real servers, real workers: fixtures that start run.py as a process and talk to it over HTTP."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Server:
+    """run.py as a process of its own on a free port. `env`: settings."""
+
+    def __init__(self, log: Path, **env: object) -> None:
+        self.log = log
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PYRUNNER_")}
+        with log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "run.py"), "--port", "0"],
+                cwd=log.parent,  # no .env of the developer's
+                env=clean | {f"PYRUNNER_{name}": str(value) for name, value in env.items()},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        banner = self.process.stdout.readline()
+        match = re.search(r"(http://\S+)/docs", banner)
+        assert match, f"no banner: {banner!r} {log.read_text()}"
+        self.url = match[1]
+        self.http = requests.Session()
+
+    def wait_ready(self, tier: str = "all") -> "Server":
+        """Wait until workers of that tier can be had, and warm ones are there."""
+        until(lambda: self._warm(tier), 60)
+        return self
+
+    def execute(self, code: str, id: str | None = None, **fields: Any) -> dict[str, Any]:
+        """POST /execute; the answer must be a 200 with all keys."""
+        body = {"code": code, **fields} | ({"id": id} if id else {})
+        answer = self.http.post(f"{self.url}/execute", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Stop it, and return its exit status."""
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait(20)
+
+    def _warm(self, tier: str) -> bool:
+        health = self.http.get(self.url, timeout=10).json()
+        return health["workers"].get(tier) == "ready" and health["sessions"]["warm"] > 0
+
+
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Wait for a condition; its first true value."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """A function that starts a server with settings of its own; it is stopped after the test."""
+    servers: list[Server] = []
+
+    def start(**env: object) -> Server:
+        servers.append(Server(tmp_path / f"server{len(servers)}.log", **env))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that leave nothing behind but sessions of their own."""
+    server = Server(tmp_path_factory.mktemp("server") / "server.log", MAX_SESSIONS=100).wait_ready()
+    yield server
+    assert server.stop() == 0
+    log = server.log.read_text()
+    assert "Traceback" not in log and "never retrieved" not in log, log
+
+
+@pytest.fixture
+def session(server: Server) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs code in one session of the shared server: `session("x = 1")`. Closed after the test."""
+    ids: list[str] = []
+
+    def run(code: str, **fields: Any) -> dict[str, Any]:
+        answer = server.execute(code, ids[0] if ids else None, **fields)
+        if not ids:
+            ids.append(answer["id"])
+        return answer
+
+    yield run
+    for id in ids:
+        server.http.delete(f"{server.url}/sessions/{id}", timeout=10)
