@@ -2,8 +2,11 @@
 
 Each stream has a tape, a memory file that worker and server share. `print` copies into its text region (no
 system call, no wake-up); what is written to the descriptor itself (C code, `printf`) lands in the raw region
-behind it and is merged in. The order is CPython's for a pipe: text that waits in Python's buffer comes after
-bytes that went straight to the descriptor. Past the bound the rest is dropped here.
+behind it and is merged in. Past the bound the rest is dropped here.
+
+The order is CPython's for a pipe: text waits in the text stream, then in its buffer, and only then reaches the
+descriptor; bytes that enter further down overtake it. So the end of a tape is `buffered` bytes, then `text` bytes
+that nobody has flushed yet.
 """
 
 import codecs
@@ -18,7 +21,7 @@ from typing import Any
 
 _LENGTH = struct.Struct("<Q")
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
-_PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # more waiting text than this, and CPython would have written it
+_PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
 
 
@@ -72,7 +75,8 @@ class Tape:
         self._lock = threading.RLock()
         self._length = 0
         self._answered = 0
-        self._waiting = 0  # the last bytes that CPython would still hold in its buffer
+        self._text = 0  # bytes at the end that CPython would still hold in its text stream
+        self._buffered = 0  # bytes before those that it would still hold in the stream's buffer
         self.truncated = False
 
     @property
@@ -85,40 +89,45 @@ class Tape:
             late = self._map[_TEXT + self._answered : _TEXT + self._length]
             if self._length > _KEEP:
                 self._map.madvise(mmap.MADV_REMOVE, _TEXT, self._length)
-            self._length = self._answered = self._waiting = 0
+            self._length = self._answered = self._text = self._buffered = 0
             self.truncated = False
             self._insert(late)
             self._note_length()
 
-    def write(self, data: bytes) -> None:
-        """Append text that Python would buffer."""
+    def write_text(self, data: bytes) -> None:
+        """Append what `print` writes."""
         with self._lock:
-            before = self._length
-            self._insert(data)
-            self._waiting += self._length - before
-            if self._waiting > _PYTHON_BUFFER:
-                self.settle()
+            self._text += self._insert(data)
+            if self._text > _PYTHON_BUFFER:
+                self._pass_text_on()
+            self._note_length()
+
+    def write_buffer(self, data: bytes) -> None:
+        """Bytes for the stream's buffer: they overtake text that waits."""
+        with self._lock:
+            self._buffered += self._insert(data, before=self._text)
+            if self._buffered > _PYTHON_BUFFER:
+                self._merge_raw()
             self._note_length()
 
     def write_raw(self, data: bytes) -> None:
-        """Bytes for the descriptor itself: they come before the text that waits."""
+        """Bytes for the descriptor itself: they overtake everything that waits."""
         with self._lock:
-            self._insert(data, before=self._waiting)
+            self._insert(data, before=self._buffered + self._text)
+            self._note_length()
+
+    def flush_buffer(self) -> None:
+        """Nothing waits in the buffer any more; text may."""
+        with self._lock:
+            self._merge_raw()
             self._note_length()
 
     def settle(self) -> None:
-        """Merge in what was written to the descriptor; nothing waits any more."""
+        """Nothing waits any more."""
         with self._lock:
-            try:
-                raw = posix.lseek(self.fd, 0, os.SEEK_CUR) - self._raw_start
-                if raw > 0:
-                    posix.lseek(self.fd, self._raw_start, os.SEEK_SET)
-                    self._insert(posix.pread(self.fd, min(raw, self._bound), self._raw_start), before=self._waiting)
-                    self.truncated |= raw > self._bound
-                    posix.ftruncate(self.fd, self._raw_start)
-            finally:
-                self._waiting = 0
-                self._note_length()
+            self._pass_text_on()
+            self._merge_raw()
+            self._note_length()
 
     def finish(self) -> int:
         """Settle, and count what there is as answered: the length of the text in bytes."""
@@ -127,7 +136,26 @@ class Tape:
             self._answered = self._length
             return self._length
 
-    def _insert(self, data: bytes, before: int = 0) -> None:
+    def _pass_text_on(self) -> None:
+        self._buffered += self._text
+        self._text = 0
+        if self._buffered > _PYTHON_BUFFER:
+            self._merge_raw()
+
+    def _merge_raw(self) -> None:
+        """Bring in what was written to the descriptor, before what the buffer then passes on to it."""
+        try:
+            raw = posix.lseek(self.fd, 0, os.SEEK_CUR) - self._raw_start
+            if raw > 0:
+                posix.lseek(self.fd, self._raw_start, os.SEEK_SET)
+                written = posix.pread(self.fd, min(raw, self._bound), self._raw_start)
+                self._insert(written, before=self._buffered + self._text)
+                self.truncated |= raw > self._bound
+                posix.ftruncate(self.fd, self._raw_start)
+        finally:
+            self._buffered = 0
+
+    def _insert(self, data: bytes, before: int = 0) -> int:
         room = self._bound - self._length
         if len(data) > room:
             data = data[:room]
@@ -138,33 +166,54 @@ class Tape:
         if before:
             self._map[at + len(data) : at + len(data) + before] = tail
         self._length += len(data)
+        return len(data)
 
     def _note_length(self) -> None:
         _LENGTH.pack_into(self._map, 0, self._length)
 
 
-class _TapeBuffer(io.BufferedIOBase):
-    """The `buffer` of a standard stream: bytes in, onto the tape."""
+class _Below(io.BufferedIOBase):
+    """Under a standard stream: takes its text to the tape as it is written."""
 
-    def __init__(self, tape: Tape, name: str, fileno: int, *, line_buffered: bool) -> None:
+    def __init__(self, tape: Tape, name: str, *, line_buffered: bool) -> None:
         self._tape = tape
-        self._fileno = fileno
         self._line_buffered = line_buffered
         self.name = name
 
     def write(self, data: Any) -> int:
-        if self.closed:
-            raise ValueError("write to closed file")
         data = bytes(data)
-        self._tape.write(data)
+        self._tape.write_text(data)
         if self._line_buffered and b"\n" in data:
             self._tape.settle()
         return len(data)
 
     def flush(self) -> None:
+        if not self.closed:
+            self._tape.settle()
+
+    def writable(self) -> bool:
+        return True
+
+
+class _Buffer(io.BufferedIOBase):
+    """What code finds as `sys.stdout.buffer`."""
+
+    def __init__(self, tape: Tape, name: str, fileno: int) -> None:
+        self._tape = tape
+        self._fileno = fileno
+        self.name = name
+
+    def write(self, data: Any) -> int:
+        if self.closed:
+            raise ValueError("write to closed file")
+        with memoryview(data) as view:
+            self._tape.write_buffer(view.tobytes())
+            return view.nbytes
+
+    def flush(self) -> None:
         if self.closed:
             raise ValueError("flush of closed file")
-        self._tape.settle()
+        self._tape.flush_buffer()
 
     def fileno(self) -> int:
         return self._fileno
@@ -173,13 +222,35 @@ class _TapeBuffer(io.BufferedIOBase):
         return True
 
 
+class _Stream(io.TextIOWrapper):
+    """A standard stream, as `sys.stdout`."""
+
+    def __init__(self, tape: Tape, name: str, fileno: int, *, line_buffered: bool) -> None:
+        below = _Below(tape, name, line_buffered=line_buffered)
+        super().__init__(below, "utf-8", "backslashreplace", write_through=True)
+        self._buffer = _Buffer(tape, name, fileno)
+        self.__dict__["mode"] = "w"
+
+    @property
+    def buffer(self) -> Any:
+        return self._buffer
+
+    def fileno(self) -> int:
+        return self._buffer.fileno()
+
+
+_Stream.__name__ = _Stream.__qualname__ = "TextIOWrapper"
+_Stream.__module__ = "_io"
+
+
 class Capture:
     """The three standard streams of one worker."""
 
     def __init__(self, out: Tape, err: Tape) -> None:
         self.out = out
         self.err = err
-        self._streams: dict[str, io.TextIOWrapper] = {}
+        self._streams: dict[str, _Stream] = {}
+        sys.stdout = sys.stderr = None  # the zygote's; begin() puts ours there
 
     def begin(self, stdin: str | None) -> None:
         """Fresh tapes and a fresh stdin. A closed or missing standard stream is put back, a replaced one stays."""
@@ -188,24 +259,22 @@ class Capture:
         self._mend("stdout", self.out, 1, line_buffered=False)
         self._mend("stderr", self.err, 2, line_buffered=True)
         source = io.BytesIO((stdin or "").encode())
-        source.name = "<stdin>"  # type: ignore[attr-defined]
-        sys.stdin = io.TextIOWrapper(source, "utf-8", "surrogateescape")
-        sys.stdin.mode = "r"  # type: ignore[attr-defined, misc]
+        source.name = "<stdin>"
+        stream = io.TextIOWrapper(source, "utf-8", "surrogateescape")
+        stream.__dict__["mode"] = "r"
+        sys.stdin = sys.__stdin__ = stream  # type: ignore[misc]
 
     def flush(self) -> None:
         """What CPython does last: flush the standard streams that the code put in place of ours."""
         for name, own in self._streams.items():
-            stream = getattr(sys, name, None)
+            stream: Any = getattr(sys, name, None)
             if stream is not own and hasattr(stream, "flush"):
                 stream.flush()
 
     def _mend(self, name: str, tape: Tape, fileno: int, *, line_buffered: bool) -> None:
         own = self._streams.get(name)
         if own is None or own.closed:
-            buffer = _TapeBuffer(tape, f"<{name}>", fileno, line_buffered=line_buffered)
-            own = io.TextIOWrapper(buffer, "utf-8", "backslashreplace", write_through=True)
-            own.mode = "w"  # type: ignore[attr-defined, misc]
-            self._streams[name] = own
+            own = self._streams[name] = _Stream(tape, f"<{name}>", fileno, line_buffered=line_buffered)
             setattr(sys, f"__{name}__", own)
         if not _is_open(getattr(sys, name, None)):
             setattr(sys, name, own)

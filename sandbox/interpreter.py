@@ -5,7 +5,8 @@ acts in user code only; what arrives in between is delivered when the next execu
 """
 
 import __future__
-import _signal
+
+import _signal  # type: ignore[import-not-found] # signal's own functions make enums, and take ten times as long
 import _thread
 import ast
 import builtins
@@ -26,8 +27,7 @@ _FUTURES = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
 FILENAME = "<stdin>"  # what CPython calls a program that it reads from a pipe
-_BLOCKED = frozenset(range(1, _signal.NSIG)) - {_signal.SIGKILL, _signal.SIGSTOP}
-_COMPILE_FLAGS = ast.PyCF_ONLY_AST  # type: ignore[attr-defined]
+_BLOCKED = frozenset(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
 _BALLAST_BYTES = 4 * 2**20  # address space our own code gets back when the user's has used up the ceiling
 
 
@@ -40,6 +40,8 @@ def main_module() -> ModuleType:
     own.__dict__.update(vars(builtins))
     main = ModuleType("__main__")
     main.__dict__.update(__builtins__=own, __annotations__={}, __loader__=sys.modules["__main__"].__loader__)
+    if sys.version_info < (3, 13):  # CPython's own reading of a program from a pipe sets them
+        main.__dict__.update(__file__=FILENAME, __cached__=None)
     sys.modules["builtins"] = own
     sys.modules["__main__"] = main
     sys.argv = ["-"]
@@ -117,54 +119,61 @@ class Interpreter(code.InteractiveInterpreter):
                 self._ballast = None
 
     def _run(self, source: str) -> tuple[Status, str | None]:
-        status, result = Status.DONE, None
         try:
-            try:
-                body, last = self._compile(source)
-                if body is not None:
-                    exec(body, self.locals)  # noqa: S102 - running other people's code is what this is for
-                if last is not None:
-                    value = eval(last, self.locals)  # noqa: S307
-                    if value is not None:
-                        result = self._repr(value)
-                self._capture.flush()
-            except SystemExit as exit_:
-                self._report_exit(exit_)
+            return Status.DONE, self._evaluate(source)
         except MemoryError:
-            status = Status.OUT_OF_MEMORY
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-            self._mark = self._capture.err.length
-            self.showtraceback()
-        except BaseException:
-            self.showtraceback()
-        return status, result
+            return Status.OUT_OF_MEMORY, None
+        except BaseException as raised:
+            error = raised
+        # Outside of the handler: an error in a hook of the user's has none of ours as its context.
+        self._mark = self._capture.err.length
+        self._report(error)
+        return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.DONE, None
+
+    def _evaluate(self, source: str) -> str | None:
+        try:
+            body, last = self._compile(source)
+        except SyntaxError as error:
+            if error.end_offset == -1 and "unindent" not in error.msg and sys.version_info < (3, 12):
+                error.offset = None  # reading a file, CPython shows no caret at its end
+            raise
+        if body is not None:
+            exec(body, self.locals)  # noqa: S102 - running other people's code is what this is for
+        value = eval(last, self.locals) if last is not None else None  # noqa: S307
+        result = self._repr(value) if value is not None else None
+        self._capture.flush()
+        return result
 
     def _compile(self, source: str) -> tuple[CodeType | None, CodeType | None]:
         """The program, and apart from it its last statement when that is an expression."""
         if "\0" in source:
             raise _null_byte(source)
         source = source.removeprefix("\ufeff")
+        if not source.endswith("\n"):
+            source += "\n"  # as CPython does with a file; some syntax errors look different without
         compiler = self.compile.compiler
         flags = compiler.flags & _FUTURES  # those that an earlier program imported from __future__
+        parts = self._split(source, flags)
+        if parts is None:
+            parts = compile(source, FILENAME, "exec", flags, dont_inherit=True), None
+        for part in parts:
+            compiler.flags |= part.co_flags & _FUTURES if part is not None else 0
+        return parts
+
+    def _split(self, source: str, flags: int) -> tuple[CodeType | None, CodeType | None] | None:
+        """None when there is nothing to set apart, or the tree is deeper than this way of looking at it can go."""
         try:
-            tree = compile(source, FILENAME, "exec", flags | _COMPILE_FLAGS, dont_inherit=True)
-            last = tree.body[-1] if tree.body else None
-            if not isinstance(last, ast.Expr):
-                body = compile(source, FILENAME, "exec", flags, dont_inherit=True) if tree.body else None
-                expression = None
-            else:
-                del tree.body[-1]
-                body = compile(tree, FILENAME, "exec", flags, dont_inherit=True) if tree.body else None
-                if body is not None:
-                    flags |= body.co_flags & _FUTURES
-                expression = compile(ast.Expression(last.value), FILENAME, "eval", flags, dont_inherit=True)
-        except RecursionError:  # a tree deeper than ours can be walked: CPython's own compiler goes further
-            body, expression = compile(source, FILENAME, "exec", flags, dont_inherit=True), None
-        for made in (body, expression):
-            if made is not None:
-                compiler.flags |= made.co_flags & _FUTURES
-        return body, expression
+            tree = compile(source, FILENAME, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+            assert isinstance(tree, ast.Module)
+            if not tree.body or not isinstance(tree.body[-1], ast.Expr):
+                return None
+            expression = ast.Expression(tree.body[-1].value)
+            del tree.body[-1]
+            body = compile(tree, FILENAME, "exec", flags, dont_inherit=True) if tree.body else None
+            flags |= body.co_flags & _FUTURES if body is not None else 0
+            return body, compile(expression, FILENAME, "eval", flags, dont_inherit=True)
+        except RecursionError:
+            return None
 
     def _repr(self, value: object) -> str:
         try:
@@ -175,18 +184,12 @@ class Interpreter(code.InteractiveInterpreter):
             return f"<unprintable {type(value).__name__} object: {type(error).__name__}>"
         return text.encode("utf-8", "backslashreplace").decode()
 
-    def showtraceback(self) -> None:
-        """Print the exception being handled as CPython does at the end of a program, through sys.excepthook."""
-        error = sys.exception()
-        assert error is not None
-        try:
-            self._call_hook(error)
-        except SystemExit as exit_:
-            self._report_exit(exit_)
-
-    def _call_hook(self, error: BaseException) -> None:
-        trace = _without_ours(error.__traceback__)
-        error.__traceback__ = trace
+    def _report(self, error: BaseException) -> None:
+        """Print what ended a program as CPython does at its end."""
+        if isinstance(error, SystemExit):
+            self._report_exit(error)
+            return
+        trace = error.__traceback__ = _without_ours(error.__traceback__)
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
         hook = getattr(sys, "excepthook", None)
         if hook is None:
@@ -194,13 +197,19 @@ class Interpreter(code.InteractiveInterpreter):
             hook = sys.__excepthook__
         try:
             hook(type(error), error, trace)
-        except (SystemExit, KeyboardInterrupt):
+            return
+        except SystemExit as exit_:
+            self._report_exit(exit_)
+            return
+        except KeyboardInterrupt:
             raise
-        except BaseException as second:
-            _say("Error in sys.excepthook:\n")
-            sys.__excepthook__(type(second), second, _without_ours(second.__traceback__))
-            _say("\nOriginal exception was:\n")
-            sys.__excepthook__(type(error), error, trace)
+        except BaseException as raised:
+            second = raised
+        _say("Error in sys.excepthook:\n")
+        second.__traceback__ = _without_ours(second.__traceback__)
+        sys.__excepthook__(type(second), second, second.__traceback__)
+        _say("\nOriginal exception was:\n")
+        sys.__excepthook__(type(error), error, trace)
 
     def _report_exit(self, exit_: SystemExit) -> None:
         """What CPython prints for a SystemExit: a code that is neither None nor a number goes to stderr."""

@@ -7,7 +7,7 @@ import json
 import struct
 from typing import Any
 
-from sandbox.limits import ANSWER_FRAME_BYTES, REQUEST_FRAME_BYTES
+from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.outcome import Ended, Status, Usage
 
 _LENGTH = struct.Struct(">I")
@@ -113,7 +113,7 @@ def parse_answer(body: bytes) -> Ended:
     elif outputs != []:
         raise WireError("outputs is not a list")
     try:
-        status = Status(message.get("status"))
+        status = Status(str(message.get("status")))
     except ValueError as error:
         raise WireError("an unknown status") from error
     wall = message.get("wall")

@@ -3,6 +3,7 @@
 System calls go through `posix`: the functions of `os` are stand-ins by now.
 """
 
+import itertools
 import posix
 import signal
 import sys
@@ -56,8 +57,9 @@ def _serve(queue: Queue, limits: Limits) -> NoReturn:
     posix.dup2(stdout, 1)
     posix.dup2(stderr, 2)
     posix.nice(_NICE)
-    set_file_ceiling(raw_start(limits.output_bytes) + limits.output_bytes)
+    set_file_ceiling(raw_start(limits.output_bytes) + limits.output_bytes + 1)  # one more tells that some is missing
     threading.stack_size(_THREAD_STACK)
+    threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined] # names of threads begin at 1
     _reseed()
     capture = Capture(Tape(stdout, limits.output_bytes), Tape(stderr, limits.output_bytes))
     descriptors.install(capture)

@@ -38,10 +38,11 @@ _ALWAYS = (
 )
 _NUMPY = "numpy numpy.linalg numpy.fft numpy.random"
 _ALL = (
-    "pandas scipy.stats scipy.optimize scipy.linalg scipy.integrate scipy.interpolate scipy.signal scipy.sparse.linalg "
-    "scipy.spatial scipy.ndimage scipy.fft sympy matplotlib.pyplot matplotlib.backends.backend_agg sklearn.linear_model "
-    "sklearn.cluster sklearn.ensemble sklearn.tree sklearn.svm sklearn.neighbors sklearn.model_selection "
-    "sklearn.preprocessing sklearn.metrics sklearn.decomposition sklearn.datasets sklearn.pipeline sklearn.naive_bayes"
+    "pandas sympy matplotlib.pyplot matplotlib.backends.backend_agg scipy.stats scipy.optimize scipy.linalg "
+    "scipy.integrate scipy.interpolate scipy.signal scipy.sparse.linalg scipy.spatial scipy.ndimage scipy.fft "
+    "sklearn.linear_model sklearn.cluster sklearn.ensemble sklearn.tree sklearn.svm sklearn.neighbors "
+    "sklearn.model_selection sklearn.preprocessing sklearn.metrics sklearn.decomposition sklearn.datasets "
+    "sklearn.pipeline sklearn.naive_bayes"
 )
 TIERS = {"plain": _ALWAYS, "numpy": f"{_ALWAYS} {_NUMPY}", "all": f"{_ALWAYS} {_NUMPY} {_ALL}"}
 
@@ -106,17 +107,17 @@ class Zygote:
             tell, answers = _pipe(opened)
             for name in ("stdout", "stderr"):
                 opened.append(capture.create(name, self._limits.output_bytes))
-            tapes = opened[-2:]
             pid = posix.fork()
             if pid == 0:
-                worker.serve(worker.Queue(requests, answers, *tapes, self._liveness), self._limits)
+                stdout, stderr = opened[-2:]
+                worker.serve(worker.Queue(requests, answers, stdout, stderr, self._liveness), self._limits)
             pidfd = pidfd_open(pid)
             self._children[pidfd] = pid
             self._events.register(pidfd, select.POLLIN)
         except OSError as error:
-            self._say({"refused": f"{error.strerror} ({errno.errorcode.get(error.errno, error.errno)})"})
+            self._say({"refused": f"{error.strerror} ({errno.errorcode.get(error.errno or 0)})"})
         else:
-            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, *tapes])
+            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, *opened[-2:]])
         finally:
             for fd in opened:
                 posix.close(fd)

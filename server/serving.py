@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 import socket
 import sys
 
@@ -38,7 +39,8 @@ def serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped cleanly, and then raises it again
+    signal.signal(signal.SIGTERM, lambda signum, frame: None)  # uvicorn stops cleanly, and then raises it again
+    with contextlib.suppress(KeyboardInterrupt):  # as it does with this one
         uvicorn.Server(config).run(sockets=[listening])
     return 0
 

@@ -13,7 +13,6 @@ SessionsError
 WorkerLost stays inside this package: it becomes an Outcome.
 """
 
-
 from sandbox.outcome import Printed
 
 

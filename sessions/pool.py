@@ -139,7 +139,7 @@ class Pool:
             zygote = self._zygotes[tier] = ZygoteProcess(tier, self._limits, self._liveness)
             try:
                 await zygote.start()
-                await asyncio.wait([zygote.ready, zygote.gone], return_when=asyncio.FIRST_COMPLETED)
+                await zygote.ready_or_gone()
                 if zygote.is_ready:
                     deaths = 0
                     self._on_ready(zygote)

@@ -227,5 +227,5 @@ class SessionProcess:
         if self._exit_status.done() and not self._exit_status.cancelled():
             return exit_words(self._exit_status.result())
         with suppress(ChildProcessError):  # its zygote is gone; in a container it is our child now
-            os.waitid(os.P_PIDFD, self._fds.pidfd, os.WEXITED | os.WNOHANG)
+            os.waitid(os.P_PIDFD, self._fds.pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 - does not wait
         return "it ended, and nobody could tell how"

@@ -12,6 +12,7 @@ import tempfile
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from sandbox.limits import Limits
 from sandbox.zygote import MESSAGE_BYTES
@@ -96,6 +97,11 @@ class ZygoteProcess:
             self._asked.append(future)
         return future
 
+    async def ready_or_gone(self) -> None:
+        """Wait until it has loaded its libraries, or has died over it."""
+        waits: list[asyncio.Future[Any]] = [self.ready, self.gone]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+
     async def close(self) -> None:
         """End it. Its workers are not touched."""
         if self._process is None:
@@ -140,9 +146,11 @@ class ZygoteProcess:
 
     async def _mourn(self, scratch: str) -> None:
         assert self._process is not None
-        await asyncio.wait([self.ready, self._loop.create_task(self._process.wait())], return_when="FIRST_COMPLETED")
+        end = self._loop.create_task(self._process.wait())
+        waits: list[asyncio.Future[Any]] = [self.ready, end]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         shutil.rmtree(scratch, ignore_errors=True)
-        status = await self._process.wait()
+        status = await end
         self._on_message()
         self._loop.remove_reader(self._control)
         self._control.close()

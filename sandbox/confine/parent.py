@@ -16,7 +16,8 @@ _F_SETSIG = 10  # Linux; the fcntl module does not name it
 
 def die_with(liveness: int) -> None:
     """Have the kernel kill this process when the last writer of the pipe `liveness` is gone."""
-    own = posix.open(f"/proc/self/fd/{liveness}", os.O_RDONLY | os.O_NONBLOCK)  # an open file of its own: so is its owner
+    # Opened anew: the owner belongs to the open file, and the inherited one is everybody's.
+    own = posix.open(f"/proc/self/fd/{liveness}", os.O_RDONLY | os.O_NONBLOCK)
     posix.dup2(own, liveness, inheritable=False)
     posix.close(own)
     fcntl.fcntl(liveness, fcntl.F_SETOWN, posix.getpid())

@@ -1,5 +1,6 @@
 """Puts all stand-ins in place, also where a module took the real function by name before."""
 
+import _posixsubprocess
 import builtins
 import io
 import os
@@ -12,7 +13,7 @@ from sandbox.stubs import filesystem, network, process
 
 # These keep the real functions: the import system uses them, and so do we.
 _UNTOUCHED = ("posix", "_io", "_socket", "sandbox", "_frozen_importlib", "importlib")
-_REPLACED = (builtins, io, os, socket)
+_REPLACED = (builtins, io, os, socket, _posixsubprocess)
 
 
 def install_all() -> None:

@@ -19,7 +19,7 @@ def install() -> None:
     real = socket.socket
 
     def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
-        self = real.__new__(cls)
+        self: Any = real.__new__(cls)
         if (args[3] if len(args) > 3 else kwargs.get("fileno")) is None:
             error = denied()
             error.__context__ = sys.exception()
@@ -35,6 +35,6 @@ def install() -> None:
         "__module__": "socket",
         "__qualname__": "socket",
     }
-    stand_in = type("socket", (real,), body)
+    stand_in: Any = type("socket", (real,), body)
     socket.socket = socket.SocketType = stand_in  # type: ignore[misc]
     refuse(socket, _RESOLVERS)

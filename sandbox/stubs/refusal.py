@@ -48,7 +48,7 @@ def guarded(name: str, real: Callable[..., Any], verdict: Callable[..., BaseExce
         except BaseException as raised:
             error = raised.with_traceback(None)
         error.__context__ = sys.exception()
-        call = object.__new__(cls)
+        call: Any = object.__new__(cls)
         call.__dict__["settle"] = functools.partial(_throw, error)
         return call
 
