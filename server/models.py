@@ -11,11 +11,7 @@ from sandbox.outcome import Error, Outcome
 class ExecuteRequest(BaseModel):
     """Code to run in a session."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"examples": [{"code": "print('Hello')\n6 * 7"}]},
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     code: Annotated[str, Field(min_length=1, max_length=SOURCE_CHARS, description="Python code")]
     id: Annotated[
@@ -25,9 +21,7 @@ class ExecuteRequest(BaseModel):
         float | None,
         Field(gt=0, allow_inf_nan=False, description="time limit in seconds, up to the server's maximum"),
     ] = None
-    stdin: Annotated[
-        str | None, Field(max_length=SOURCE_CHARS, description="what `input()` and `sys.stdin` read")
-    ] = None
+    stdin: Annotated[str | None, Field(max_length=SOURCE_CHARS, description="what `input()` reads")] = None
 
 
 class Partial(BaseModel):
@@ -40,11 +34,34 @@ class Partial(BaseModel):
 class ExecuteAnswer(BaseModel):
     """What the code did. All keys are always there."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "5f0c1c0e-8f4b-4b8e-9d53-0d7c6e6a3f52",
+                    "stdout": "Hello\n",
+                    "stderr": None,
+                    "error": None,
+                    "result": "42",
+                    "outputs": [],
+                    "truncated": False,
+                    "execution_time": 0.000153,
+                    "memory_used": 0.012,
+                    "state": "kept",
+                    "detail": None,
+                    "partial": None,
+                }
+            ]
+        }
+    )
+
     id: str | None = Field(description="the session; null only when none was made")
     stdout: str | None = Field(description="null when empty")
     stderr: str | None = Field(description="null when empty; tracebacks are here")
     error: Error | None = Field(description="why the server ended or refused the execution")
-    result: str | None = Field(description="repr of the last statement's value, when it is an expression that is not None")
+    result: str | None = Field(
+        description="repr of the last statement's value, when it is an expression that is not None"
+    )
     outputs: list[dict[str, Any]] = Field(description="MIME bundles, in order")
     truncated: bool = Field(description="some output was dropped at the limit")
     execution_time: float = Field(description="wall seconds in the interpreter")
@@ -67,6 +84,12 @@ class SessionInfo(BaseModel):
 
 class SessionList(BaseModel):
     sessions: list[SessionInfo]
+
+
+class InterruptAnswer(BaseModel):
+    """What an interrupt met."""
+
+    interrupted: bool = Field(description="false when nothing ran")
 
 
 class Capabilities(BaseModel):
