@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from server import openapi
 from server.app import create_app
 from server.settings import Settings
 from sessions.session import MOST_WAITING
-from tests.conftest import Server
+from tests.conftest import Server, until
 
 EXAMPLES = openapi.document(30.0)["paths"]["/execute"]["post"]["requestBody"]["content"]["application/json"]["examples"]
 
@@ -141,20 +141,26 @@ def test_the_answers_of_a_full_server_and_of_a_full_queue_conform(
 ) -> None:
     server = start_server(MAX_SESSIONS=1, POOL_SIZE=1, SESSION_LIBRARIES="plain").wait_ready("plain")
 
-    def execute(code: str, id: str | None = None) -> requests.Response:
-        return requests.post(f"{server.url}/execute", json={"code": code, "id": id}, timeout=30)
+    def execute(code: str, **fields: Any) -> requests.Response:
+        return requests.post(f"{server.url}/execute", json={"code": code, **fields}, timeout=60)
 
     id = execute("import time").json()["id"]
     refused = execute("1")
     conforms(schema, "/execute", refused)
     assert (refused.json()["error"], refused.json()["id"]) == ("max sessions reached", None)
 
-    most = 1 + MOST_WAITING
-    with ThreadPoolExecutor(most + 1) as pool:
-        answers = list(pool.map(lambda _: execute("time.sleep(0.05)", id), range(most + 1)))
+    session = f"{server.url}/sessions/{id}"
+    with ThreadPoolExecutor(2 + MOST_WAITING) as pool:
+        running = pool.submit(execute, "time.sleep(30)", id=id, timeout=30)
+        until(lambda: requests.get(session, timeout=10).json()["state"] == "busy")
+        others = [pool.submit(execute, "1", id=id) for _ in range(MOST_WAITING + 1)]
+        wait(others, return_when=FIRST_COMPLETED)  # the one that finds no place
+        requests.post(f"{session}/interrupt", timeout=10)
+        answers = [future.result() for future in (running, *others)]
     for answer in answers:
         conforms(schema, "/execute", answer)
-    assert Counter(answer.status_code for answer in answers) == {200: most, 429: 1}
+    assert answers[0].json()["error"] == "execution interrupted"
+    assert Counter(answer.status_code for answer in answers) == {200: 1 + MOST_WAITING, 429: 1}
 
 
 @pytest.mark.parametrize(
