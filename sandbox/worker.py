@@ -35,6 +35,7 @@ class Queue:
 
     requests: int  # frames to read
     answers: int  # frames to write
+    stdin: int  # a file that the server fills before it asks
     stdout: int  # tapes
     stderr: int
     liveness: int  # ends with the server
@@ -50,10 +51,11 @@ def serve(queue: Queue, limits: Limits) -> NoReturn:
 
 def _serve(queue: Queue, limits: Limits) -> NoReturn:
     posix.setsid()
-    requests, answers, stdout, stderr, liveness = keep_only(
-        (queue.requests, queue.answers, queue.stdout, queue.stderr, queue.liveness)
+    requests, answers, stdin, stdout, stderr, liveness = keep_only(
+        (queue.requests, queue.answers, queue.stdin, queue.stdout, queue.stderr, queue.liveness)
     )
     die_with(liveness)
+    posix.dup2(stdin, 0)
     posix.dup2(stdout, 1)
     posix.dup2(stderr, 2)
     posix.nice(_NICE)
@@ -61,7 +63,7 @@ def _serve(queue: Queue, limits: Limits) -> NoReturn:
     threading.stack_size(_THREAD_STACK)
     threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined] # names of threads begin at 1
     _reseed()
-    capture = Capture(Tape(stdout, limits.output_bytes), Tape(stderr, limits.output_bytes))
+    capture = Capture(stdin, Tape(stdout, limits.output_bytes), Tape(stderr, limits.output_bytes))
     descriptors.install(capture)
     meter = MemoryMeter()
     interpreter = Interpreter(main_module(), capture, limits.output_bytes, meter.peak)
@@ -80,7 +82,7 @@ def _answer(interpreter: Interpreter, request: dict[str, Any]) -> bytes:
     if request["forget"]:
         interpreter.forget_interrupts()
     try:
-        answer = wire.answer(interpreter.run(request["code"], request["stdin"]))
+        answer = wire.answer(interpreter.run(request["code"]))
     except MemoryError:  # in our own code: the user's has left us no room
         interpreter.drop_ballast()
         answer = wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))
@@ -106,10 +108,10 @@ def _warm(interpreter: Interpreter) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     space = interpreter.locals
-    interpreter.run(_DEPTH_PROBE, None)
+    interpreter.run(_DEPTH_PROBE)
     hide_own_depth(sys.getrecursionlimit() - space["_n"])
     for source in _WARM_UP if "numpy" in sys.modules else _WARM_UP[1:]:
-        interpreter.run(source, None)
+        interpreter.run(source)
     for name in ("_f", "_n", "_np"):
         space.pop(name, None)
     sys.last_type = sys.last_value = sys.last_traceback = None

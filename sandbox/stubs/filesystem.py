@@ -20,7 +20,7 @@ _CHANGES_A_DESCRIPTOR = "fchmod fchown fchdir ftruncate posix_fallocate copy_fil
 # Figures of the own process and the machine that libraries read (psutil, joblib, threadpoolctl).
 _PROC_FILES = ("/proc/self/", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime")
 # Of /proc/self, what leads out of it or holds more than figures.
-_PROC_SECRETS = ("/environ", "/root", "/cwd", "/fd", "/mem", "/map_files", "/task")
+_PROC_SECRETS = frozenset(("environ", "root", "cwd", "exe", "fd", "fdinfo", "mem", "map_files", "task", "ns"))
 _SHARED_DATA = ("/usr/share/zoneinfo", "/usr/share/fonts", "/usr/local/share/fonts", "/etc/localtime")
 
 
@@ -64,7 +64,6 @@ def install() -> None:
     os.open = guarded("open", os.open, opens_low)
     os.listdir = guarded("listdir", os.listdir, lists)
     os.scandir = guarded("scandir", os.scandir, lists)
-    os.readlink = guarded("readlink", os.readlink, lists)
     os.chdir = guarded("chdir", os.chdir, moves)
     refuse(os, _CHANGES_A_PATH, path_argument="path")
     refuse(os, _CHANGES_A_DESCRIPTOR)
@@ -81,7 +80,8 @@ def _library_folders() -> list[str]:
 
 
 def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
-    real_path, join, as_text = os.path.realpath, os.path.join, os.fsdecode
+    real_path, as_text = os.path.realpath, os.fsdecode
+    folders = tuple(os.path.join(root, "") for root in roots)
 
     def may_read(path: object) -> bool:
         if isinstance(path, int):
@@ -90,8 +90,8 @@ def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
             return False
         name = as_text(path)
         if name.startswith(_PROC_FILES):
-            return ".." not in name and not any(secret in name for secret in _PROC_SECRETS)
+            return _PROC_SECRETS.isdisjoint(name.split("/")) and ".." not in name
         real = real_path(name)
-        return any(real == root or real.startswith(join(root, "")) for root in roots)
+        return real in roots or real.startswith(folders)
 
     return may_read
