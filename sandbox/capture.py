@@ -20,6 +20,7 @@ import threading
 from typing import Any
 
 _LENGTH = struct.Struct("<Q")
+_WANTED_AT = _LENGTH.size  # behind the length: the number of the execution that is to be interrupted
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
 _PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
@@ -42,6 +43,11 @@ def create(name: str, output_bytes: int) -> int:
 def read(fd: int, start: int, end: int) -> bytes:
     """The bytes of a tape's text region from `start` to `end`, fewer if they are not there."""
     return posix.pread(fd, end - start, _TEXT + start) if end > start else b""
+
+
+def want_interrupt(fd: int, number: int) -> None:
+    """Note on a stdout tape which execution the interrupt that follows is for: it may not have begun."""
+    posix.pwrite(fd, _LENGTH.pack(number), _WANTED_AT)
 
 
 def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
@@ -82,6 +88,12 @@ class Tape:
     @property
     def length(self) -> int:
         return self._length
+
+    @property
+    def wanted(self) -> int:
+        """The number of the last execution that was to be interrupted."""
+        number: int = _LENGTH.unpack_from(self._map, _WANTED_AT)[0]
+        return number
 
     def begin(self) -> None:
         """Drop what has been answered; what threads printed since stays, as the beginning of the next text."""

@@ -1,33 +1,30 @@
-"""One namespace: compile, run, the last value, the traceback as CPython prints it.
-
-Signals are blocked while our own code runs, so that an interrupt, an alarm or a handler of the user's making
-acts in user code only; what arrives in between is delivered when the next execution begins.
-"""
+"""One namespace: compile, run, the last value, the traceback as CPython prints it."""
 
 import __future__
 
-import _signal  # type: ignore[import-not-found] # signal's own functions make enums, and take ten times as long
 import _thread
 import ast
 import builtins
 import code
+import contextlib
 import functools
+import mmap
 import operator
 import sys
-from collections.abc import Callable
 from time import perf_counter
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from sandbox.capture import Capture
+from sandbox.meter import MemoryMeter
 from sandbox.outcome import Ended, Status, Usage
+from sandbox.signals import Signals
 from sandbox.stubs.refusal import guarded
 
 _FUTURES = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
 FILENAME = "<stdin>"  # what CPython calls a program that it reads from a pipe
-_BLOCKED = frozenset(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
 _BALLAST_BYTES = 4 * 2**20  # address space our own code gets back when the user's has used up the ceiling
 
 
@@ -49,41 +46,42 @@ def main_module() -> ModuleType:
 
 
 class Interpreter(code.InteractiveInterpreter):
-    """Runs one piece of source after another in one namespace.
+    """Runs one piece of source after another in one namespace."""
 
-    `memory`: called after each execution, gives the peak in bytes that it added.
-    """
-
-    def __init__(self, main: ModuleType, capture: Capture, output_bytes: int, memory: Callable[[], int]) -> None:
+    def __init__(self, main: ModuleType, capture: Capture, output_bytes: int, meter: MemoryMeter) -> None:
         super().__init__(vars(main))
         self._capture = capture
         self._output_bytes = output_bytes
-        self._memory = memory
-        self._ballast: bytearray | None = bytearray(_BALLAST_BYTES)
+        self._meter = meter
+        self._ballast: mmap.mmap | None = None
         self._mark = 0
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
-        self._user_mask: set[int] = set()
+        self._signals = Signals()
 
-    def run(self, source: str) -> Ended:
-        """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does."""
+    def run(self, source: str, number: int = 0) -> Ended:
+        """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does.
+
+        `number`: which execution this is, counted from 1; an interrupt says which one it means.
+        """
         self._capture.begin()
         self._mark = 0
         started = perf_counter()
         status = Status.DONE
         result = None
         try:
-            try:
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._user_mask)
-                status, result = self._run(source)
-            finally:
-                self._user_mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
-        except KeyboardInterrupt:  # while the traceback was being printed, or behind the last line
+            self._load_ballast()
+            self._signals.admit(interrupted=number > 0 and self._capture.out.wanted == number)
+            status, result = self._run(source)
+        except KeyboardInterrupt:  # at the first line, or while the traceback was being printed
             status = Status.INTERRUPTED
         except MemoryError:
             status = Status.OUT_OF_MEMORY
         except BaseException:  # noqa: S110 - a handler of the user's, late: nothing of the program is left to tell
             pass
-        if status is Status.OUT_OF_MEMORY:
+        finally:
+            late = self._signals.exclude()
+        if isinstance(late, KeyboardInterrupt):
+            status = Status.INTERRUPTED
+        if status is Status.OUT_OF_MEMORY or self._meter.headroom() < 2 * _BALLAST_BYTES:
             self.drop_ballast()
         wall = perf_counter() - started
         out, err = self._capture.out.finish(), self._capture.err.finish()
@@ -92,7 +90,7 @@ class Interpreter(code.InteractiveInterpreter):
             result, truncated = result[: self._output_bytes], True
         return Ended(
             status,
-            Usage(wall, self._memory()),
+            Usage(wall, self._meter.peak()),
             out,
             err,
             min(self._mark, err) if status is Status.INTERRUPTED else err,
@@ -102,21 +100,17 @@ class Interpreter(code.InteractiveInterpreter):
             _thread._count(),
         )
 
-    def forget_interrupts(self) -> None:
-        """Drop an interrupt that came too late for the execution it was meant for."""
-        _signal.sigtimedwait([_signal.SIGINT], 0)
-
     def drop_ballast(self) -> None:
-        """Make room for our own code when the memory ceiling is reached."""
-        self._ballast = None
+        """Make room for our own code: the user's has used up what the ceiling allows."""
+        if self._ballast is not None:
+            self._ballast.close()
+            self._ballast = None
 
-    def load_ballast(self) -> None:
-        """Take the room back, as soon as there is some."""
+    def _load_ballast(self) -> None:
+        """Take the room again, so that it is there when it is needed."""
         if self._ballast is None:
-            try:
-                self._ballast = bytearray(_BALLAST_BYTES)
-            except MemoryError:
-                self._ballast = None
+            with contextlib.suppress(OSError, MemoryError):
+                self._ballast = mmap.mmap(-1, _BALLAST_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def _run(self, source: str) -> tuple[Status, str | None]:
         try:

@@ -11,6 +11,7 @@ from sandbox.limits import Limits
 from sandbox.outcome import Outcome
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
+from sessions.lifecycle import State
 from sessions.pool import Pool
 from sessions.reaper import reap
 from sessions.session import Session
@@ -78,10 +79,14 @@ class SessionManager:
         session = Session(str(uuid.uuid4()), self.limits, self._forget)
         self._sessions[session.id] = session
         try:
-            session.adopt(await self.pool.take())
+            process = await self.pool.take()
         except BaseException:
             session.close("closed: it never began")
             raise
+        if session.state is not State.STARTING:  # somebody closed it meanwhile
+            process.kill("its session was closed before it began")
+            raise SessionNotFound(session.id, session.obituary)
+        session.adopt(process)
         return session
 
     def get(self, session_id: str) -> Session:

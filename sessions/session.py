@@ -65,14 +65,15 @@ class Session:
             execution.stopped_by = Error.INTERRUPTED
 
     def interrupt(self, why: Error) -> bool:
-        """Raise KeyboardInterrupt in the running execution. False when none is running."""
+        """Raise KeyboardInterrupt in the running execution. False when none is running.
+
+        It may catch one and go on; the next one interrupts it again, and the time limit is told before a wish.
+        """
         if self.state is not State.BUSY or self._current is None:
             return False
-        if self._current.stopped_by is None:
+        if self._current.stopped_by is not Error.TIMEOUT:
             self._current.stopped_by = why
-            self._process.interrupt()
-        elif why is Error.INTERRUPTED:
-            self._process.interrupt()  # asked again: it may have caught the first one
+        self._process.interrupt()
         return True
 
     def kill(self, why: Error, detail: str) -> None:
@@ -123,7 +124,7 @@ class Session:
                 return
 
     async def _run(self, execution: Execution) -> Outcome:
-        request = wire.request(execution.code, forget_interrupts=self._process.must_forget_interrupts)
+        request = wire.request(execution.code)
         self._step(Event.ASK)
         self.executions += 1
         started = self._loop.time()
