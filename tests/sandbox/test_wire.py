@@ -77,20 +77,20 @@ def test_the_shortest_answer_arrives_as_it_was_sent() -> None:
 
 @pytest.mark.parametrize("code", ["x = 1", "é🐍", "\0", "\ud800", "a\udfffb", "\u2028", '"\\\n'])
 def test_any_code_arrives_as_it_was_sent(code: str) -> None:
-    (body,) = read_all(wire.request(code, forget_interrupts=True))
+    (body,) = read_all(wire.request(code))
     assert wire.parse(body)["code"] == code
 
 
 @pytest.mark.parametrize("character", ["\x01", "\ud800", "🐍", '"'])
 def test_the_longest_code_fits_into_a_frame_however_it_is_escaped(character: str) -> None:
-    request = wire.request(character * SOURCE_CHARS, forget_interrupts=False)
+    request = wire.request(character * SOURCE_CHARS)
     (body,) = read_all(request, REQUEST_FRAME_BYTES)
     assert len(wire.parse(body)["code"]) == SOURCE_CHARS
 
 
 def test_a_request_longer_than_the_worker_reads_is_not_sent() -> None:
     with pytest.raises(wire.WireError, match="a request of"):
-        wire.request("x" * REQUEST_FRAME_BYTES, forget_interrupts=False)
+        wire.request("x" * REQUEST_FRAME_BYTES)
 
 
 FRAMES = [b"{}", b"", b'{"a": 1}', b"x" * 300]
