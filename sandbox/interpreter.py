@@ -3,7 +3,6 @@
 import __future__
 
 import _thread
-import ast
 import builtins
 import code
 import contextlib
@@ -11,6 +10,7 @@ import functools
 import mmap
 import operator
 import sys
+from ast import Expr, Expression, Module, PyCF_ONLY_AST  # bound here: user code may patch ast
 from time import perf_counter
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -24,6 +24,8 @@ from sandbox.stubs.refusal import guarded
 _FUTURES = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]
+_NAME: Any = vars(type)["__name__"]
 FILENAME = "<stdin>"  # what CPython calls a program that it reads from a pipe
 _BALLAST_BYTES = 4 * 2**20  # address space our own code gets back when the user's has used up the ceiling
 
@@ -56,6 +58,8 @@ class Interpreter(code.InteractiveInterpreter):
         self._ballast: mmap.mmap | None = None
         self._mark = 0
         self._signals = Signals()
+        self._trace: Any = None  # the user's, put aside between executions
+        self._profile: Any = None
 
     def run(self, source: str, number: int = 0) -> Ended:
         """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does.
@@ -69,16 +73,22 @@ class Interpreter(code.InteractiveInterpreter):
         result = None
         try:
             self._load_ballast()
+            self.locals.pop("__warningregistry__", None)  # each program warns anew
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile)
             self._signals.admit(interrupted=number > 0 and self._capture.out.wanted == number)
             status, result = self._run(source)
         except KeyboardInterrupt:  # at the first line, or while the traceback was being printed
             status = Status.INTERRUPTED
         except MemoryError:
             status = Status.OUT_OF_MEMORY
-        except BaseException:  # noqa: S110 - a handler of the user's, late: nothing of the program is left to tell
-            pass
+        except BaseException as error:  # from a handler of the user's, or an error that cannot be reported as usual
+            sys.__excepthook__(type(error), error, _trim(error))
         finally:
             late = self._signals.exclude()
+            self._trace, self._profile = sys.gettrace(), sys.getprofile()
+            sys.settrace(None)
+            sys.setprofile(None)
         if isinstance(late, KeyboardInterrupt):
             status = Status.INTERRUPTED
         if status is Status.OUT_OF_MEMORY or self._meter.headroom() < 2 * _BALLAST_BYTES:
@@ -122,6 +132,7 @@ class Interpreter(code.InteractiveInterpreter):
         # Outside of the handler: an error in a hook of the user's has none of ours as its context.
         self._mark = self._capture.err.length
         self._report(error)
+        self._capture.flush()
         return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.DONE, None
 
     def _evaluate(self, source: str) -> str | None:
@@ -155,13 +166,13 @@ class Interpreter(code.InteractiveInterpreter):
         return parts
 
     def _split(self, source: str, flags: int) -> tuple[CodeType | None, CodeType | None] | None:
-        """None when there is nothing to set apart, or the tree is deeper than this way of looking at it can go."""
+        """None when the tree is deeper than this way of looking at it can go."""
         try:
-            tree = compile(source, FILENAME, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-            assert isinstance(tree, ast.Module)
-            if not tree.body or not isinstance(tree.body[-1], ast.Expr):
-                return None
-            expression = ast.Expression(tree.body[-1].value)
+            tree = compile(source, FILENAME, "exec", flags | PyCF_ONLY_AST, dont_inherit=True)
+            assert isinstance(tree, Module)
+            if not tree.body or not isinstance(tree.body[-1], Expr):
+                return compile(tree, FILENAME, "exec", flags, dont_inherit=True), None
+            expression = Expression(tree.body[-1].value)
             del tree.body[-1]
             body = compile(tree, FILENAME, "exec", flags, dont_inherit=True) if tree.body else None
             flags |= body.co_flags & _FUTURES if body is not None else 0
@@ -175,7 +186,7 @@ class Interpreter(code.InteractiveInterpreter):
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return f"<unprintable {type(value).__name__} object: {type(error).__name__}>"
+            return f"<unprintable {_name(type(value))} object: {_name(type(error))}>"
         return text.encode("utf-8", "backslashreplace").decode()
 
     def _report(self, error: BaseException) -> None:
@@ -183,7 +194,7 @@ class Interpreter(code.InteractiveInterpreter):
         if isinstance(error, SystemExit):
             self._report_exit(error)
             return
-        trace = error.__traceback__ = _without_ours(error.__traceback__)
+        trace = _trim(error)
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
         hook = getattr(sys, "excepthook", None)
         if hook is None:
@@ -200,8 +211,7 @@ class Interpreter(code.InteractiveInterpreter):
         except BaseException as raised:
             second = raised
         _say("Error in sys.excepthook:\n")
-        second.__traceback__ = _without_ours(second.__traceback__)
-        sys.__excepthook__(type(second), second, second.__traceback__)
+        sys.__excepthook__(type(second), second, _trim(second))
         _say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, trace)
 
@@ -209,7 +219,6 @@ class Interpreter(code.InteractiveInterpreter):
         """What CPython prints for a SystemExit: a code that is neither None nor a number goes to stderr."""
         if exit_.code is not None and not isinstance(exit_.code, int):
             _say(f"{exit_.code}\n")
-        self._capture.flush()
 
 
 def hide_own_depth(depth: int) -> None:
@@ -218,7 +227,10 @@ def hide_own_depth(depth: int) -> None:
     set_limit(get_limit() + depth)
 
     def checked(limit: int, /) -> None:
-        set_limit(limit + depth if limit > 0 else limit)
+        try:
+            set_limit(limit + depth if limit > 0 else limit)
+        except RecursionError:  # so low that this very call is too deep for it
+            set_limit(limit + depth + 8)
 
     sys.setrecursionlimit = guarded("setrecursionlimit", checked, lambda *args: None)
     sys.getrecursionlimit = guarded("getrecursionlimit", lambda: get_limit() - depth, lambda: None)
@@ -229,10 +241,18 @@ def _null_byte(source: str) -> SyntaxError:
     return SyntaxError("source code cannot contain null bytes", (FILENAME, len(lines), None, lines[-1]))
 
 
-def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+def _trim(error: BaseException) -> TracebackType | None:
+    """Take our frames off the beginning of its traceback. Its class may have any attributes: none is asked."""
+    trace: TracebackType | None = _TRACEBACK.__get__(error)
     while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
+    _TRACEBACK.__set__(error, trace)
     return trace
+
+
+def _name(cls: type) -> str:
+    name: str = _NAME.__get__(cls)
+    return name
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ there at birth.
 import mmap
 import os
 import posix
-import resource
+from resource import RUSAGE_SELF, getrusage  # bound here: user code may patch resource
 
 from sandbox.confine.descriptors import park
 
@@ -36,7 +36,7 @@ class MemoryMeter:
     def peak(self) -> int:
         """The largest growth in bytes since the last call; at least what there is now."""
         own, shared = self._read()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - shared
+        peak = getrusage(RUSAGE_SELF).ru_maxrss * 1024 - shared
         if peak - own > _WORTH_A_RESET:
             posix.write(self._reset, b"5")
         return max(0, max(own, peak) - self._birth_bytes)

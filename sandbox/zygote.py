@@ -69,6 +69,7 @@ def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any]) -> N
         signal.signal(signum, signal.SIG_IGN)  # a Ctrl-C in the terminal is the server's to handle
     control = socket.socket(fileno=control_fd)
     libraries = preload(tier)
+    os.environ.pop("MPLCONFIGDIR", None)
     install_all()
     gc.collect()
     gc.freeze()

@@ -50,13 +50,17 @@ class SessionManager:
         self._reaper.cancel()
         await asyncio.gather(self._reaper, return_exceptions=True)
         processes = [session.process for session in self._sessions.values() if session.process is not None]
-        for session in list(self._sessions.values()):
-            session.close("closed: the server stops")
+        self._close_all()
         for process in processes:
             await process.gone
         await self.pool.close()
         os.close(self._liveness)
         os.close(self._alive)  # whatever should be left is killed by the kernel now
+
+    def drain(self, seconds: float) -> None:
+        """Take no new executions; after `seconds`, close the sessions, so that what still runs is interrupted."""
+        self._draining = True
+        asyncio.get_running_loop().call_later(seconds, self._close_all)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -70,6 +74,8 @@ class SessionManager:
             raise Draining
         session = await self.open() if session_id is None else self.get(session_id)
         execution.session = session
+        if session_id is None and execution.stopped_by is not None:
+            session.close("closed: its client left before it began")  # nobody else knows its id
         return await session.execute(execution)
 
     async def open(self) -> Session:
@@ -99,6 +105,10 @@ class SessionManager:
     def list(self) -> list[Session]:
         """All that are open, the oldest first."""
         return list(self._sessions.values())
+
+    def _close_all(self) -> None:
+        for session in self.list():
+            session.close("closed: the server stops")
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.id]

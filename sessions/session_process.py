@@ -74,7 +74,7 @@ class SessionProcess:
         try:
             self._psutil = psutil.Process(self.pid)
             memory = self._psutil.memory_info()
-        except psutil.Error as error:
+        except (psutil.Error, OSError) as error:
             raise self._lose("the worker died at birth") from error
         self._birth_rss, self._birth_own = memory.rss, memory.rss - memory.shared
 
