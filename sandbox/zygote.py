@@ -19,12 +19,14 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 from contextlib import suppress
 from os import pidfd_open  # before a stub replaces it
 from socket import send_fds
 from typing import Any, NoReturn
 
 from sandbox import capture, worker
+from sandbox.confine.jail import Jail, Plan
 from sandbox.limits import Limits
 from sandbox.stubs.installation import install_all
 
@@ -62,28 +64,33 @@ def preload(tier: str) -> list[str]:
     return sorted(set(found))
 
 
-def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any]) -> NoReturn:
+def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan: dict[str, Any]) -> NoReturn:
     """Be a zygote until the server closes its end of the control socket."""
     del sys.path[0]  # our folder, put there to start this: user code shall not import by it
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)  # a Ctrl-C in the terminal is the server's to handle
     control = socket.socket(fileno=control_fd)
-    libraries = preload(tier)
+    jail = Jail(Plan(tuple(plan["steps"]), frozenset(plan["required"])), Limits(**limits))
+    jail.build()
+    with tempfile.TemporaryDirectory(prefix="pyrunner-") as scratch:  # Matplotlib's font cache, while it loads
+        os.environ["MPLCONFIGDIR"] = scratch
+        libraries = preload(tier)
     install_all()
+    jail.close()
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": {"libraries": libraries}}).encode())
-    Zygote(control, liveness, Limits(**limits)).run()
+    Zygote(control, liveness, jail).run()
     sys.exit(0)
 
 
 class Zygote:
     """Forks workers and reaps them."""
 
-    def __init__(self, control: socket.socket, liveness: int, limits: Limits) -> None:
+    def __init__(self, control: socket.socket, liveness: int, jail: Jail) -> None:
         self._control = control
         self._liveness = liveness
-        self._limits = limits
+        self._jail = jail
         self._events = select.poll()
         self._events.register(control, select.POLLIN)
         self._children: dict[int, int] = {}  # pidfd: pid
@@ -106,11 +113,11 @@ class Zygote:
             requests, ask = _pipe(opened)
             tell, answers = _pipe(opened)
             for name in ("stdout", "stderr"):
-                opened.append(capture.create(name, self._limits.output_bytes))
+                opened.append(capture.create(name, self._jail.limits.output_bytes))
             pid = posix.fork()
             if pid == 0:
                 stdout, stderr = opened[-2:]
-                worker.serve(worker.Queue(requests, answers, stdout, stderr, self._liveness), self._limits)
+                worker.serve(worker.Queue(requests, answers, stdout, stderr, self._liveness), self._jail)
             pidfd = pidfd_open(pid)
             self._children[pidfd] = pid
             self._events.register(pidfd, select.POLLIN)

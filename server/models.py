@@ -25,9 +25,9 @@ class ExecuteRequest(BaseModel):
         float | None,
         Field(gt=0, allow_inf_nan=False, description="time limit in seconds, up to the server's maximum"),
     ] = None
-    stdin: Annotated[
-        str | None, Field(max_length=SOURCE_CHARS, description="what `input()` and `sys.stdin` read")
-    ] = None
+    stdin: Annotated[str | None, Field(max_length=SOURCE_CHARS, description="what `input()` and `sys.stdin` read")] = (
+        None
+    )
 
 
 class Partial(BaseModel):
@@ -44,7 +44,9 @@ class ExecuteAnswer(BaseModel):
     stdout: str | None = Field(description="null when empty")
     stderr: str | None = Field(description="null when empty; tracebacks are here")
     error: Error | None = Field(description="why the server ended or refused the execution")
-    result: str | None = Field(description="repr of the last statement's value, when it is an expression that is not None")
+    result: str | None = Field(
+        description="repr of the last statement's value, when it is an expression that is not None"
+    )
     outputs: list[dict[str, Any]] = Field(description="MIME bundles, in order")
     truncated: bool = Field(description="some output was dropped at the limit")
     execution_time: float = Field(description="wall seconds in the interpreter")
