@@ -243,23 +243,28 @@ _Stream.__module__ = "_io"
 
 
 class Capture:
-    """The three standard streams of one worker."""
+    """The three standard streams of one worker. `stdin`: the descriptor of a file that the server fills."""
 
-    def __init__(self, out: Tape, err: Tape) -> None:
+    def __init__(self, stdin: int, out: Tape, err: Tape) -> None:
         self.out = out
         self.err = err
+        self._stdin = stdin
         self._streams: dict[str, _Stream] = {}
         sys.stdout = sys.stderr = None  # the zygote's; begin() puts ours there
 
-    def begin(self, stdin: str | None) -> None:
-        """Fresh tapes and a fresh stdin. A closed or missing standard stream is put back, a replaced one stays."""
+    def begin(self) -> None:
+        """Fresh tapes and stdin from its beginning. A closed or missing standard stream is put back, a replaced
+        one stays.
+        """
         self.out.begin()
         self.err.begin()
         self._mend("stdout", self.out, 1, line_buffered=False)
         self._mend("stderr", self.err, 2, line_buffered=True)
-        source = io.BytesIO((stdin or "").encode())
-        source.name = "<stdin>"
-        stream = io.TextIOWrapper(source, "utf-8", "surrogateescape")
+        _mend_descriptor(0, self._stdin)
+        posix.lseek(self._stdin, 0, os.SEEK_SET)
+        raw = io.FileIO(0, "r", closefd=False)
+        raw.name = "<stdin>"
+        stream = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", "surrogateescape")
         stream.__dict__["mode"] = "r"
         sys.stdin = sys.__stdin__ = stream  # type: ignore[misc]
 
@@ -272,19 +277,23 @@ class Capture:
 
     def _mend(self, name: str, tape: Tape, fileno: int, *, line_buffered: bool) -> None:
         own = self._streams.get(name)
-        if own is None or own.closed:
+        if not _is_open(own):
             own = self._streams[name] = _Stream(tape, f"<{name}>", fileno, line_buffered=line_buffered)
             setattr(sys, f"__{name}__", own)
         if not _is_open(getattr(sys, name, None)):
             setattr(sys, name, own)
-        try:
-            posix.fstat(fileno)
-        except OSError:  # the code closed the descriptor
-            posix.dup2(tape.fd, fileno)
+        _mend_descriptor(fileno, tape.fd)
+
+
+def _mend_descriptor(number: int, fd: int) -> None:
+    try:
+        posix.fstat(number)
+    except OSError:  # the code closed it
+        posix.dup2(fd, number)
 
 
 def _is_open(stream: object) -> bool:
     try:
         return stream is not None and not getattr(stream, "closed", False)
-    except Exception:  # a stream of the user's making may do anything when asked
+    except Exception:  # detached, or a stream of the user's making, which may do anything when asked
         return False

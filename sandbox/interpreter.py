@@ -64,9 +64,9 @@ class Interpreter(code.InteractiveInterpreter):
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
         self._user_mask: set[int] = set()
 
-    def run(self, source: str, stdin: str | None) -> Ended:
+    def run(self, source: str) -> Ended:
         """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does."""
-        self._capture.begin(stdin)
+        self._capture.begin()
         self._mark = 0
         started = perf_counter()
         status = Status.DONE

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 MIB = 2**20
 
 SOURCE_CHARS = MIB  # longest code and stdin of one execution
-REQUEST_FRAME_BYTES = 16 * MIB  # both of them, each character escaped to at most six bytes, rounded up
+ESCAPED_BYTES = 12  # the most that JSON needs for a character
+REQUEST_FRAME_BYTES = ESCAPED_BYTES * SOURCE_CHARS + 1024
 ANSWER_FRAME_BYTES = 16 * MIB  # result and rich outputs; printed text does not travel in frames
 
 

@@ -57,13 +57,13 @@ class FrameReader:
         return bodies
 
 
-def request(code: str, stdin: str | None, *, forget_interrupts: bool) -> bytes:
+def request(code: str, *, forget_interrupts: bool) -> bytes:
     """The frame that asks for one execution.
 
     `forget_interrupts`: an interrupt sent to the execution before this one may still be pending; drop it.
     Raises WireError when it is longer than the worker would read.
     """
-    data = frame({"code": code, "stdin": stdin, "forget": forget_interrupts})
+    data = frame({"code": code, "forget": forget_interrupts})
     if len(data) > REQUEST_FRAME_BYTES:
         raise WireError(f"a request of {len(data)} bytes; at most {REQUEST_FRAME_BYTES} are sent")
     return data

@@ -31,6 +31,7 @@ class Queue(NamedTuple):
 
     requests: int  # frames to read
     answers: int  # frames to write
+    stdin: int  # a file that the server fills before it asks
     stdout: int  # tapes
     stderr: int
     liveness: int  # ends with the server
@@ -40,14 +41,13 @@ def serve(queue: Queue, jail: Jail) -> NoReturn:
     """Be a worker. Called in the child of a fork, with everything of the parent's still open; never returns."""
     try:
         _serve(queue, jail)
-    except StepMissing as missing:
-        posix.write(queue.answers, wire.frame({"cannot": str(missing)}))
     finally:
         posix._exit(70)  # EX_SOFTWARE: only a fault of ours, or the code's breaking our modules, leads here
 
 
 def _serve(queue: Queue, jail: Jail) -> NoReturn:
-    requests, answers, stdout, stderr, _ = jail.birth(queue, queue.liveness)
+    requests, answers, stdin, stdout, stderr, _ = jail.birth(queue, queue.liveness)
+    posix.dup2(stdin, 0)
     posix.dup2(stdout, 1)
     posix.dup2(stderr, 2)
     posix.nice(_NICE)
@@ -55,14 +55,18 @@ def _serve(queue: Queue, jail: Jail) -> NoReturn:
     threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined] # names of threads begin at 1
     _reseed()
     output_bytes = jail.limits.output_bytes
-    capture = Capture(Tape(stdout, output_bytes), Tape(stderr, output_bytes))
+    capture = Capture(stdin, Tape(stdout, output_bytes), Tape(stderr, output_bytes))
     descriptors.install(capture)
     meter = MemoryMeter()
     interpreter = Interpreter(main_module(), capture, output_bytes, meter.peak)
     _warm(interpreter)
     meter.begin()
-    jail.enter()
-    posix.write(answers, wire.frame({"ready": posix.getpid(), "sandbox": jail.report}))
+    try:
+        jail.enter()
+    except StepMissing as missing:
+        posix.write(answers, wire.frame({"cannot": str(missing)}))
+        posix._exit(0)
+    posix.write(answers, wire.frame({"ready": posix.getpid()}))
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
@@ -74,7 +78,7 @@ def _answer(interpreter: Interpreter, request: dict[str, Any]) -> bytes:
     if request["forget"]:
         interpreter.forget_interrupts()
     try:
-        answer = wire.answer(interpreter.run(request["code"], request["stdin"]))
+        answer = wire.answer(interpreter.run(request["code"]))
     except MemoryError:  # in our own code: the user's has left us no room
         interpreter.drop_ballast()
         answer = wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))
@@ -100,10 +104,10 @@ def _warm(interpreter: Interpreter) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     space = interpreter.locals
-    interpreter.run(_DEPTH_PROBE, None)
+    interpreter.run(_DEPTH_PROBE)
     hide_own_depth(sys.getrecursionlimit() - space["_n"])
     for source in _WARM_UP if "numpy" in sys.modules else _WARM_UP[1:]:
-        interpreter.run(source, None)
+        interpreter.run(source)
     for name in ("_f", "_n", "_np"):
         space.pop(name, None)
     sys.last_type = sys.last_value = sys.last_traceback = None

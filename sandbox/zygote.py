@@ -5,7 +5,7 @@ no environment. It computes nothing: an OpenMP region run before a fork hangs ev
 
 It talks with the server over one socket, a JSON object a message. To it: `{"spawn": N}`. From it:
 `{"ready": {"libraries": [...]}}` once; then, for each worker, `{"worker": pid}` with the descriptors
-(pidfd, requests, answers, stdout tape, stderr tape), or `{"refused": why}`; `{"exit": pid, "status": wait status}`
+(pidfd, requests, answers, stdin, stdout tape, stderr tape), or `{"refused": why}`; `{"exit": pid, "status": wait status}`
 when it has died and been reaped with its process group.
 """
 
@@ -112,19 +112,20 @@ class Zygote:
         try:
             requests, ask = _pipe(opened)
             tell, answers = _pipe(opened)
+            opened.append(posix.memfd_create("stdin"))
             for name in ("stdout", "stderr"):
                 opened.append(capture.create(name, self._jail.limits.output_bytes))
+            stdin, stdout, stderr = opened[-3:]
             pid = posix.fork()
             if pid == 0:
-                stdout, stderr = opened[-2:]
-                worker.serve(worker.Queue(requests, answers, stdout, stderr, self._liveness), self._jail)
+                worker.serve(worker.Queue(requests, answers, stdin, stdout, stderr, self._liveness), self._jail)
             pidfd = pidfd_open(pid)
             self._children[pidfd] = pid
             self._events.register(pidfd, select.POLLIN)
         except OSError as error:
             self._say({"refused": f"{error.strerror} ({errno.errorcode.get(error.errno or 0)})"})
         else:
-            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, *opened[-2:]])
+            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, stdin, stdout, stderr])
         finally:
             for fd in opened:
                 posix.close(fd)

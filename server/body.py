@@ -7,11 +7,12 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope
 
+from sandbox.limits import ESCAPED_BYTES, SOURCE_CHARS
 from server.errors import BadBody
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MOST_BYTES = 16 * 2**20  # code and stdin of a mebibyte each, every character escaped, rounded up
+MOST_BYTES = 2 * ESCAPED_BYTES * SOURCE_CHARS + 4096  # code and stdin, every character of them escaped
 
 
 class ClientGone(Exception):

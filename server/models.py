@@ -11,11 +11,7 @@ from sandbox.outcome import Error, Outcome
 class ExecuteRequest(BaseModel):
     """Code to run in a session."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"examples": [{"code": "print('Hello')\n6 * 7"}]},
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     code: Annotated[str, Field(min_length=1, max_length=SOURCE_CHARS, description="Python code")]
     id: Annotated[
@@ -25,9 +21,7 @@ class ExecuteRequest(BaseModel):
         float | None,
         Field(gt=0, allow_inf_nan=False, description="time limit in seconds, up to the server's maximum"),
     ] = None
-    stdin: Annotated[str | None, Field(max_length=SOURCE_CHARS, description="what `input()` and `sys.stdin` read")] = (
-        None
-    )
+    stdin: Annotated[str | None, Field(max_length=SOURCE_CHARS, description="what `input()` reads")] = None
 
 
 class Partial(BaseModel):
@@ -39,6 +33,27 @@ class Partial(BaseModel):
 
 class ExecuteAnswer(BaseModel):
     """What the code did. All keys are always there."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "5f0c1c0e-8f4b-4b8e-9d53-0d7c6e6a3f52",
+                    "stdout": "Hello\n",
+                    "stderr": None,
+                    "error": None,
+                    "result": "42",
+                    "outputs": [],
+                    "truncated": False,
+                    "execution_time": 0.000153,
+                    "memory_used": 0.012,
+                    "state": "kept",
+                    "detail": None,
+                    "partial": None,
+                }
+            ]
+        }
+    )
 
     id: str | None = Field(description="the session; null only when none was made")
     stdout: str | None = Field(description="null when empty")
@@ -69,6 +84,12 @@ class SessionInfo(BaseModel):
 
 class SessionList(BaseModel):
     sessions: list[SessionInfo]
+
+
+class InterruptAnswer(BaseModel):
+    """What an interrupt met."""
+
+    interrupted: bool = Field(description="false when nothing ran")
 
 
 class Capabilities(BaseModel):

@@ -121,21 +121,20 @@ class Session:
             turn.set_result(None)
 
     async def _run(self, execution: Execution) -> Outcome:
+        request = wire.request(execution.code, forget_interrupts=self._process.must_forget_interrupts)
         self._step(Event.ASK)
         self.executions += 1
-        forget = self._process.must_forget_interrupts
-        request = wire.request(execution.code, execution.stdin, forget_interrupts=forget)
         started = self._loop.time()
-        self._watchdog.start(execution.wall_s)
         try:
-            ended = await self._process.ask(request)
+            self._watchdog.start(execution.wall_s)
+            ended = await self._process.ask(request, execution.stdin)
             too_much = self._watchdog.exceeded(ended.usage.memory_bytes)
             if too_much is not None:
                 self.kill(Error.MEMORY, too_much)
                 raise WorkerLost(too_much, self._process.printed(ended, whole=True))
         except WorkerLost as lost:
             return self._after_loss(lost, self._loop.time() - started)
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or our fault: nobody will read its answer
             self.kill(Error.INTERRUPTED, "closed: the server stopped waiting for its execution")
             raise
         finally:

@@ -27,6 +27,7 @@ class Descriptors(NamedTuple):
     pidfd: int
     requests: int
     answers: int
+    stdin: int
     stdout: int
     stderr: int
 
@@ -51,6 +52,7 @@ class SessionProcess:
         self._reply: asyncio.Future[bytes] | None = None
         self._unsent = b""
         self._lost: WorkerLost | None = None
+        self._stdin_filled = False
         self._resting = False
         self._interrupted = False  # an interrupt was sent and its execution has not answered, or only just
         self._burial: asyncio.Task[None] | None = None
@@ -76,8 +78,9 @@ class SessionProcess:
             raise self._lose("the worker died at birth") from error
         self._birth_rss, self._birth_own = memory.rss, memory.rss - memory.shared
 
-    async def ask(self, request: bytes) -> Ended:
+    async def ask(self, request: bytes, stdin: str | None) -> Ended:
         """Send one request frame and return the answer. Raises WorkerLost, whoever ended the worker."""
+        self._fill_stdin((stdin or "").encode())
         self._wake()
         reply = self._expect()
         self._send(request)
@@ -143,6 +146,12 @@ class SessionProcess:
     def kill(self, detail: str) -> None:
         """End it at once. Whoever waits for its answer gets WorkerLost with `detail` and what was printed."""
         self._lose(detail)
+
+    def _fill_stdin(self, content: bytes) -> None:
+        if content or self._stdin_filled:
+            self._stdin_filled = bool(content)
+            os.ftruncate(self._fds.stdin, 0)
+            os.pwrite(self._fds.stdin, content, 0)
 
     def _wake(self) -> None:
         if self._resting:

@@ -20,6 +20,8 @@ def _writer(real: Callable[..., int], capture: Capture) -> Callable[..., int]:
         tape = tapes.get(fd)
         if tape is None or not os.path.sameopenfile(fd, tape.fd):
             return real(fd, data)
+        if isinstance(data, str):
+            return real(fd, data)  # which says what is wrong with it
         with memoryview(data) as view:
             tape.write_raw(view.tobytes())
             return view.nbytes

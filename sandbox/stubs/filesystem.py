@@ -18,7 +18,7 @@ _CHANGES_TWO_PATHS = "rename renames replace link symlink"
 _CHANGES_A_DESCRIPTOR = "fchmod fchown fchdir ftruncate posix_fallocate copy_file_range sendfile memfd_create openpty"
 
 # Of /proc/self, what leads out of it or holds more than figures.
-_PROC_SECRETS = ("/environ", "/root", "/cwd", "/fd", "/mem", "/map_files", "/task")
+_PROC_SECRETS = frozenset(("environ", "root", "cwd", "exe", "fd", "fdinfo", "mem", "map_files", "task", "ns"))
 
 
 def install() -> None:
@@ -55,7 +55,6 @@ def install() -> None:
     os.open = guarded("open", os.open, opens_low)
     os.listdir = guarded("listdir", os.listdir, lists)
     os.scandir = guarded("scandir", os.scandir, lists)
-    os.readlink = guarded("readlink", os.readlink, lists)
     os.chdir = guarded("chdir", os.chdir, moves)
     refuse(os, _CHANGES_A_PATH, path_argument="path")
     refuse(os, _CHANGES_A_DESCRIPTOR)
@@ -67,7 +66,7 @@ def install() -> None:
 
 def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
     real_path, as_text = os.path.realpath, os.fsdecode
-    files = frozenset(real_path(root) for root in roots)
+    files = frozenset(map(real_path, roots))
     folders = tuple(os.path.join(file, "") for file in files)
 
     def may_read(path: object) -> bool:
@@ -77,7 +76,7 @@ def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
             return False
         name = as_text(path)
         if name.startswith(("/proc/self/", *PROC_FILES)):
-            return ".." not in name and not any(secret in name for secret in _PROC_SECRETS)
+            return _PROC_SECRETS.isdisjoint(name.split("/")) and ".." not in name
         real = real_path(name)
         return real in files or real.startswith(folders)
 

@@ -47,7 +47,7 @@ PROGRAMS = {
     "path": "import sys\nprint(sys.path)",
     "flags": "import sys\nprint(sys.flags.isolated, sys.flags.ignore_environment, sys.flags.no_user_site)",
     "streams": "import sys\nprint(sys.stdout, sys.stderr.name, sys.stdin.encoding, sys.stdout.isatty())",
-    "filenos": "import sys\nprint(sys.stdout.fileno(), sys.stderr.fileno())",
+    "filenos": "import sys\nprint(sys.stdin.fileno(), sys.stdout.fileno(), sys.stderr.fileno(), sys.stdin.name)",
     "main is importable": "import __main__\nx = 7\nprint(__main__.x)",
     "pickle": "import pickle\nclass A:\n    pass\nprint(type(pickle.loads(pickle.dumps(A()))), pickle.dumps(print))",
     "dataclass": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int = 1\nprint(P())",

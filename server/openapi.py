@@ -1,0 +1,186 @@
+"""The OpenAPI 3.1 document: one table of operations, and the schemas of their bodies as pydantic derives them."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from server.models import (
+    ExecuteAnswer,
+    ExecuteRequest,
+    FieldProblems,
+    Health,
+    InterruptAnswer,
+    Problem,
+    SessionInfo,
+    SessionList,
+)
+from server.settings import VERSION
+
+_ABOUT = """Runs Python code and answers what it printed and what its last line gave.
+
+`POST /execute` without an `id` opens a session. Send the `id` of its answer with the next code, and that code finds
+the variables, functions and imports of the code before it.
+
+Whatever the code does, the status is 200: the traceback of an exception is in `stderr`, and `error` says why the
+server stopped or refused an execution. Any other status comes with a sentence in `error`."""
+
+_STEP = """\
+prices = {'tea': 2.5, 'cake': 4.0}
+
+def total(*order):
+    return sum(prices[name] for name in order)
+
+total('tea', 'cake')"""
+
+# Each runs as it stands: none names a session, which nobody could know beforehand.
+_EXECUTE_EXAMPLES: dict[str, tuple[str, dict[str, str]]] = {
+    "hello": ("Printed text, and the last line's value", {"code": "print('Hello')\n6 * 7"}),
+    "step": ("A first step: code sent with its answer's id finds `prices` and `total`", {"code": _STEP}),
+    "stdin": ("Input for input()", {"code": "name = input('Who? ')\nprint('Hello,', name)", "stdin": "Ada\n"}),
+    "exception": ("An exception: the session survives it", {"code": "print('before')\n1 / 0"}),
+    "numpy": ("Linear equations with numpy", {"code": "import numpy as np\nnp.linalg.solve([[3, 1], [1, 2]], [9, 8])"}),
+    "endless": ("An endless loop: interrupted at the limit", {"code": "n = 0\nwhile True:\n    n += 1"}),
+}
+
+_REFUSALS: dict[int, tuple[str, type[Problem]]] = {
+    400: ("The body is not valid JSON", Problem),
+    404: ("There is no such session; the sentence tells what became of it", Problem),
+    413: ("The body is too large", Problem),
+    415: ("The body is not sent as JSON", Problem),
+    422: ("A field is wrong or unknown", FieldProblems),
+    429: ("The session's queue is full", Problem),
+    500: ("A fault of the server; its log has the cause beside the X-Request-ID", Problem),
+    503: ("No worker can be had yet, or the server is shutting down", Problem),
+}
+_WITH_RETRY_AFTER = (429, 503)
+
+_HEADERS = {
+    "X-Request-ID": {
+        "description": "names this request in the server's log",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    },
+    "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row. A success without an `answer` has no body."""
+
+    method: str
+    path: str
+    name: str
+    tag: str
+    summary: str
+    status: int
+    meaning: str
+    answer: type[BaseModel] | None
+    refusals: tuple[int, ...] = ()
+    request: type[BaseModel] | None = None
+    examples: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    links: tuple[str, ...] = ()  # operations that take the answer's `id`
+
+
+# fmt: off
+OPERATIONS = (
+    Operation(
+        "post", "/execute", "execute", "Executions", "Run Python code in a session", 200, "What the code did",
+        ExecuteAnswer, (400, 413, 415, 422, 429, 503), ExecuteRequest, _EXECUTE_EXAMPLES,
+        links=("showSession", "interruptSession", "closeSession"),
+    ),
+    Operation("get", "/sessions", "listSessions", "Sessions", "List the open sessions", 200,
+              "The oldest first; ids are cut short where the server's settings say so", SessionList),
+    Operation("get", "/sessions/{id}", "showSession", "Sessions", "Show a session", 200, "Its figures",
+              SessionInfo, (404,)),
+    Operation("delete", "/sessions/{id}", "closeSession", "Sessions", "Close a session", 204,
+              "It is closed; what ran in it answers `execution interrupted`", None, (404,)),
+    Operation("post", "/sessions/{id}/interrupt", "interruptSession", "Sessions", "Interrupt what runs in a session",
+              202, "The execution answers `execution interrupted`; the namespace is kept", InterruptAnswer, (404,)),
+    Operation("get", "/", "health", "Service", "Health and capabilities", 200, "The state of the service", Health),
+)
+# fmt: on
+
+
+class _Schemas(GenerateJsonSchema):
+    """Keys in the order of the models, and no titles made of field names: they only repeat them."""
+
+    def sort(self, value: Any, parent_key: str | None = None) -> Any:
+        return value
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def document(max_timeout_s: float) -> dict[str, Any]:
+    """The document of a server that lets a request ask for a `timeout` up to this."""
+    refs, schemas = _schemas()
+    schemas["ExecuteRequest"]["properties"]["timeout"]["anyOf"][0]["maximum"] = max_timeout_s
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, refs)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "PyRunner",
+            "version": VERSION,
+            "description": _ABOUT,
+            "license": {"name": "MIT"},
+        },
+        "paths": paths,
+        "components": {"schemas": schemas, "headers": _HEADERS},
+    }
+
+
+def _schemas() -> tuple[dict[type[BaseModel], Any], dict[str, Any]]:
+    """A reference to the schema of each model, and the schemas."""
+    modes: dict[type[BaseModel], Literal["validation", "serialization"]] = {
+        **{operation.request: "validation" for operation in OPERATIONS if operation.request},
+        **{operation.answer: "serialization" for operation in OPERATIONS if operation.answer},
+        **{model: "serialization" for _, model in _REFUSALS.values()},
+    }
+    refs, definitions = models_json_schema(
+        list(modes.items()), ref_template="#/components/schemas/{model}", schema_generator=_Schemas
+    )
+    return {model: refs[model, mode] for model, mode in modes.items()}, definitions["$defs"]
+
+
+def _operation(operation: Operation, refs: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    success = _response(operation.meaning, operation.answer and refs[operation.answer])
+    if operation.links:
+        success["links"] = {
+            name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in operation.links
+        }
+    responses = {str(operation.status): success}
+    for status in (*operation.refusals, 500):
+        meaning, model = _REFUSALS[status]
+        responses[str(status)] = _response(meaning, refs[model], retry_after=status in _WITH_RETRY_AFTER)
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            for name in re.findall(r"\{(\w+)\}", operation.path)
+        ],
+        "responses": responses,
+    }
+    if operation.request is not None:
+        examples = {name: {"summary": said, "value": value} for name, (said, value) in operation.examples.items()}
+        content = {"application/json": {"schema": refs[operation.request], "examples": examples}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _response(meaning: str, schema: Any, *, retry_after: bool = False) -> dict[str, Any]:
+    names = ["X-Request-ID", "Retry-After"] if retry_after else ["X-Request-ID"]
+    response = {
+        "description": meaning,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+    }
+    if schema is not None:
+        response["content"] = {"application/json": {"schema": schema}}
+    return response

@@ -1,0 +1,217 @@
+"""The OpenAPI document: it is valid, it is complete, and what it shows runs and answers as it says."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from schemathesis.schemas import BaseSchema
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from server import openapi
+from server.app import create_app
+from server.settings import Settings
+from sessions.session import MOST_WAITING
+from tests.conftest import Server, until
+
+EXAMPLES = openapi.document(30.0)["paths"]["/execute"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+# What each example must answer. Of the keys that are not named, `error` is null.
+ANSWERS: dict[str, dict[str, Any]] = {
+    "hello": {"stdout": "Hello\n", "stderr": None, "result": "42"},
+    "step": {"stdout": None, "stderr": None, "result": "6.5"},
+    "stdin": {"stdout": "Who? Hello, Ada\n", "stderr": None, "result": None},
+    "exception": {
+        "stdout": "before\n",
+        "stderr": 'Traceback (most recent call last):\n  File "<stdin>", line 2, in <module>\n'
+        "ZeroDivisionError: division by zero\n",
+    },
+    "numpy": {"stdout": None, "stderr": None, "result": "array([2., 3.])"},
+    "endless": {"error": "execution timeout", "state": "kept"},
+}
+
+
+@pytest.fixture(scope="module")
+def schema(server: Server) -> BaseSchema:
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json", wait_for_schema=10)
+
+
+def conforms(schema: BaseSchema, path: str, answer: requests.Response) -> None:
+    """Raises where status, headers, content type or body are not as the document says."""
+    method = answer.request.method
+    assert method is not None
+    operation = schema[path][method]
+    assert str(answer.status_code) in operation.definition.raw["responses"]
+    operation.validate_response(answer)
+
+
+def test_the_document_is_valid_openapi_3_1(schema: BaseSchema) -> None:
+    assert schema.raw_schema["openapi"] == "3.1.0"
+    schema.validate()
+
+
+def test_the_document_comes_as_json_that_a_cache_must_check(server: Server) -> None:
+    answer = server.http.get(f"{server.url}/openapi.json", timeout=10)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_each_route_is_in_the_document_and_nothing_else_is() -> None:
+    app = create_app(Settings(_env_file=None))  # type: ignore[call-arg]
+    while not isinstance(app, Starlette):  # unwrap the middleware
+        app = app._app  # type: ignore[attr-defined]
+    routes = {
+        (method.lower(), route.path)
+        for route in app.routes
+        if isinstance(route, Route) and route.path not in ("/docs", "/openapi.json")
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert routes == {(operation.method, operation.path) for operation in openapi.OPERATIONS}
+
+
+def test_the_document_knows_the_highest_timeout_of_its_server(start_server: Callable[..., Server]) -> None:
+    server = start_server(MAX_TIMEOUT_SECONDS=7, POOL_SIZE=1, SESSION_LIBRARIES="plain").wait_ready("plain")
+    document = server.http.get(f"{server.url}/openapi.json", timeout=10).json()
+    timeout = document["components"]["schemas"]["ExecuteRequest"]["properties"]["timeout"]["anyOf"][0]
+    assert timeout["maximum"] == 7
+    assert server.execute("1", timeout=7)["result"] == "1"
+    too_long = server.http.post(f"{server.url}/execute", json={"code": "1", "timeout": 7.1}, timeout=10)
+    assert too_long.status_code == 422
+
+
+def test_the_first_example_is_the_one_that_is_run_without_a_choice() -> None:
+    assert next(iter(EXAMPLES)) == "hello"
+    assert not any("id" in example["value"] for example in EXAMPLES.values())
+    assert ANSWERS.keys() == EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_example_runs_and_answers_as_expected(server: Server, schema: BaseSchema, name: str) -> None:
+    response = server.http.post(f"{server.url}/execute", json=EXAMPLES[name]["value"], timeout=30)
+    answer = response.json()
+    server.http.delete(f"{server.url}/sessions/{answer['id']}", timeout=10)
+    conforms(schema, "/execute", response)
+    expected = {"error": None, "state": "kept"} | ANSWERS[name]
+    assert {key: answer[key] for key in expected} == expected
+
+
+def test_the_answer_that_is_shown_is_the_first_example_s(session: Callable[..., dict[str, Any]]) -> None:
+    (shown,) = openapi.document(30.0)["components"]["schemas"]["ExecuteAnswer"]["examples"]
+    answer = session(**EXAMPLES["hello"]["value"])
+    measured = {key: answer[key] for key in ("id", "execution_time", "memory_used")}
+    assert list(shown) == list(answer), "in the same order too"
+    assert shown | measured == answer
+
+
+def test_the_step_example_can_be_gone_on_with(session: Callable[..., dict[str, Any]]) -> None:
+    session(**EXAMPLES["step"]["value"])
+    assert session("total(*prices)")["result"] == "6.5"
+
+
+def test_the_answers_of_a_session_conform_from_its_opening_to_its_end(server: Server, schema: BaseSchema) -> None:
+    url, http = server.url, server.http
+    opened = http.post(f"{url}/execute", json={"code": "1"}, timeout=10)
+    id = opened.json()["id"]
+    requested = [
+        ("/execute", opened),
+        ("/", http.get(url, timeout=10)),
+        ("/sessions", http.get(f"{url}/sessions", timeout=10)),
+        ("/sessions/{id}", http.get(f"{url}/sessions/{id}", timeout=10)),
+        ("/sessions/{id}/interrupt", http.post(f"{url}/sessions/{id}/interrupt", timeout=10)),
+        ("/sessions/{id}", http.delete(f"{url}/sessions/{id}", timeout=10)),
+        ("/sessions/{id}", http.get(f"{url}/sessions/{id}", timeout=10)),
+        ("/sessions/{id}", http.delete(f"{url}/sessions/{id}", timeout=10)),
+        ("/sessions/{id}/interrupt", http.post(f"{url}/sessions/{id}/interrupt", timeout=10)),
+        ("/execute", http.post(f"{url}/execute", json={"code": "1", "id": id}, timeout=10)),
+    ]
+    for path, answer in requested:
+        conforms(schema, path, answer)
+    assert [answer.status_code for _, answer in requested] == [200, 200, 200, 200, 202, 204, 404, 404, 404, 200]
+    assert requested[-1][1].json()["error"] == "session not found"
+
+
+def test_the_answers_of_a_full_server_and_of_a_full_queue_conform(
+    start_server: Callable[..., Server], schema: BaseSchema
+) -> None:
+    server = start_server(MAX_SESSIONS=1, POOL_SIZE=1, SESSION_LIBRARIES="plain").wait_ready("plain")
+
+    def execute(code: str, **fields: Any) -> requests.Response:
+        return requests.post(f"{server.url}/execute", json={"code": code, **fields}, timeout=60)
+
+    id = execute("import time").json()["id"]
+    refused = execute("1")
+    conforms(schema, "/execute", refused)
+    assert (refused.json()["error"], refused.json()["id"]) == ("max sessions reached", None)
+
+    session = f"{server.url}/sessions/{id}"
+    with ThreadPoolExecutor(2 + MOST_WAITING) as pool:
+        running = pool.submit(execute, "time.sleep(30)", id=id, timeout=30)
+        until(lambda: requests.get(session, timeout=10).json()["state"] == "busy")
+        others = [pool.submit(execute, "1", id=id) for _ in range(MOST_WAITING + 1)]
+        wait(others, return_when=FIRST_COMPLETED)  # the one that finds no place
+        requests.post(f"{session}/interrupt", timeout=10)
+        answers = [future.result() for future in (running, *others)]
+    for answer in answers:
+        conforms(schema, "/execute", answer)
+    assert answers[0].json()["error"] == "execution interrupted"
+    assert Counter(answer.status_code for answer in answers) == {200: 1 + MOST_WAITING, 429: 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, b'{"code": ', "application/json"),
+        (413, b'{"code": "' + b"1" * 16 * 2**20 + b'"}', "application/json"),
+        (415, b"code=1", "application/x-www-form-urlencoded"),
+        (422, b"{}", "application/json"),
+        (422, b'{"code": "1", "session_id": "a"}', "application/json"),
+        (422, b'{"code": "1", "timeout": "2"}', "application/json"),
+        (422, b'{"code": "1", "timeout": true}', "application/json"),
+        (422, b'["code"]', "application/json"),
+    ],
+)
+def test_the_refusals_of_a_body_conform(
+    server: Server, schema: BaseSchema, status: int, body: bytes, kind: str
+) -> None:
+    headers = {"Content-Type": kind}
+    answer = requests.post(f"{server.url}/execute", data=body, headers=headers, timeout=30)
+    assert answer.status_code == status
+    conforms(schema, "/execute", answer)
+
+
+def test_each_page_asks_only_for_what_is_served_here(server: Server) -> None:
+    page = server.http.get(f"{server.url}/docs", timeout=10)
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(addresses) >= 4
+    for address in addresses:
+        assert not re.match(r"[a-z]+:|/", address), "relative, so that a proxy may serve it all under a prefix"
+        answer = server.http.get(f"{server.url}/{address}", timeout=10)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-cache"
+        if address != "openapi.json":
+            again = server.http.get(answer.url, headers={"If-None-Match": answer.headers["etag"]}, timeout=10)
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["cache-control"] == "no-cache"
+
+
+def test_the_page_may_run_only_the_scripts_served_here(server: Server) -> None:
+    page = server.http.get(f"{server.url}/docs", timeout=10)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(rule.split(" ", 1) for rule in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert not re.search(r"<script>|<style|\son\w+=|style=", page.text), "nothing inline"
+
+
+@pytest.mark.parametrize("path", ["docs/assets/", "docs/assets/nothing.js", "docs/assets/..%2fvendor-swagger-ui.sh"])
+def test_nothing_but_the_assets_is_served(server: Server, path: str) -> None:
+    answer = server.http.get(f"{server.url}/{path}", timeout=10)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["error"]
