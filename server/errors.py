@@ -33,7 +33,9 @@ class BadBody(Exception):
 async def on_refusal(request: Request, error: Exception) -> JSONResponse:
     """A refusal or fault of the sessions."""
     assert isinstance(error, errors.SessionsError)
-    status = STATUS[type(error)]
+    status = STATUS.get(type(error))
+    if status is None:
+        raise error  # a fault that no caller can do anything about
     if isinstance(error, errors.Fault):
         log.error("%s", error)
     headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else None

@@ -47,11 +47,10 @@ class Session:
         """
         if self._current is not None:
             await self._wait(execution)
-        elif self.state is not State.IDLE:
-            raise SessionNotFound(self.id, self.obituary)
-        else:
-            self._current = execution
+        self._current = execution
         try:
+            if self.state is not State.IDLE:  # it was closed before the turn came
+                raise SessionNotFound(self.id, self.obituary)
             if execution.stopped_by is not None:
                 return Outcome(self.id, Printed(), kept=True, error=execution.stopped_by, detail="it had not begun")
             return await self._run(execution)
@@ -108,17 +107,20 @@ class Session:
         try:
             await turn
         except asyncio.CancelledError:
-            if self._current is execution:
-                self._pass_the_turn()
-            else:
+            if (execution, turn) in self._waiting:
                 self._waiting.remove((execution, turn))
+            elif self._current is execution:
+                self._pass_the_turn()
             raise
 
     def _pass_the_turn(self) -> None:
         self._current = None
-        if self.state is State.IDLE and self._waiting:
-            self._current, turn = self._waiting.popleft()
-            turn.set_result(None)
+        while self.state is State.IDLE and self._waiting:
+            execution, turn = self._waiting.popleft()
+            if not turn.done():  # else it was cancelled a moment ago
+                self._current = execution
+                turn.set_result(None)
+                return
 
     async def _run(self, execution: Execution) -> Outcome:
         request = wire.request(execution.code, forget_interrupts=self._process.must_forget_interrupts)
@@ -128,6 +130,8 @@ class Session:
         try:
             self._watchdog.start(execution.wall_s)
             ended = await self._process.ask(request, execution.stdin)
+            if self.state is not State.BUSY:  # killed after it had answered, and before we heard
+                raise WorkerLost(self.obituary or "", self._process.printed(ended, whole=True))
             too_much = self._watchdog.exceeded(ended.usage.memory_bytes)
             if too_much is not None:
                 self.kill(Error.MEMORY, too_much)
@@ -174,7 +178,8 @@ class Session:
             self.obituary = obituary
             self._on_end(self)
         for _, turn in self._waiting:
-            turn.set_exception(SessionNotFound(self.id, self.obituary))
+            if not turn.done():
+                turn.set_exception(SessionNotFound(self.id, self.obituary))
         self._waiting.clear()
 
     def _step(self, event: Event) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox.limits import MIB
 from sandbox.outcome import Error
-from server.models import SessionInfo, SessionList
+from server.models import InterruptAnswer, SessionInfo, SessionList
 from sessions.lifecycle import State
 from sessions.session import Session
 
@@ -21,21 +22,23 @@ async def list_sessions(request: Request) -> Response:
     return JSONResponse(SessionList(sessions=infos).model_dump())
 
 
-async def show_session(request: Request) -> Response:
-    """One session's figures."""
-    return JSONResponse(_info(_session(request)).model_dump())
+class OneSession(HTTPEndpoint):
+    """GET and DELETE of one session."""
 
+    async def get(self, request: Request) -> Response:
+        """Its figures."""
+        return JSONResponse(_info(_session(request)).model_dump())
 
-async def delete_session(request: Request) -> Response:
-    """Close a session; an execution that runs in it answers `execution interrupted`."""
-    _session(request).close("closed by DELETE")
-    return Response(status_code=204)
+    async def delete(self, request: Request) -> Response:
+        """Close it; an execution that runs in it answers `execution interrupted`."""
+        _session(request).close("closed by DELETE")
+        return Response(status_code=204)
 
 
 async def interrupt_session(request: Request) -> Response:
     """Interrupt what runs in a session. The namespace is kept."""
     running = _session(request).interrupt(Error.INTERRUPTED)
-    return JSONResponse({"interrupted": running}, status_code=202)
+    return JSONResponse(InterruptAnswer(interrupted=running).model_dump(), status_code=202)
 
 
 def _session(request: Request) -> Session:
