@@ -5,8 +5,8 @@ no environment. It computes nothing: an OpenMP region run before a fork hangs ev
 
 It talks with the server over one socket, a JSON object a message. To it: `{"spawn": N}`. From it:
 `{"ready": {"libraries": [...]}}` once; then, for each worker, `{"worker": pid}` with the descriptors
-(pidfd, requests, answers, stdin, stdout tape, stderr tape), or `{"refused": why}`; `{"exit": pid, "status": wait status}`
-when it has died and been reaped with its process group.
+(pidfd, requests, answers, stdin, stdout tape, stderr tape), or `{"refused": why}`; and
+`{"exit": pid, "status": wait status}` when it has died and been reaped with its process group.
 """
 
 import errno

@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> ASGIApp:
             Route("/execute", Execute(settings), methods=["POST"]),
             Route("/", health.health),
             Route("/sessions", sessions.list_sessions),
-            Route("/sessions/{id}", sessions.OneSession),
+            Route("/sessions/{id}", sessions.OneSession, methods=["GET", "DELETE"]),
             Route("/sessions/{id}/interrupt", sessions.interrupt_session, methods=["POST"]),
             *documentation.routes(),
         ],

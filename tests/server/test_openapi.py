@@ -167,7 +167,7 @@ def test_the_answers_of_a_full_server_and_of_a_full_queue_conform(
     ("status", "body", "kind"),
     [
         (400, b'{"code": ', "application/json"),
-        (413, b'{"code": "' + b"1" * 16 * 2**20 + b'"}', "application/json"),
+        (413, b'{"code": "' + b"1" * MOST_BYTES + b'"}', "application/json"),
         (415, b"code=1", "application/x-www-form-urlencoded"),
         (422, b"{}", "application/json"),
         (422, b'{"code": "1", "session_id": "a"}', "application/json"),
