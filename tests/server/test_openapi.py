@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from server import openapi
 from server.app import create_app
+from server.body import MOST_BYTES
 from server.settings import Settings
 from sessions.session import MOST_WAITING
 from tests.conftest import Server, until
