@@ -17,9 +17,11 @@ import posix
 import struct
 import sys
 import threading
+from io import BufferedReader, FileIO, TextIOWrapper  # bound here: user code may patch io
 from typing import Any
 
 _LENGTH = struct.Struct("<Q")
+_WANTED_AT = _LENGTH.size  # behind the length: the number of the execution that is to be interrupted
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
 _PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
@@ -44,6 +46,11 @@ def read(fd: int, start: int, end: int) -> bytes:
     return posix.pread(fd, end - start, _TEXT + start) if end > start else b""
 
 
+def want_interrupt(fd: int, number: int) -> None:
+    """Note on a stdout tape which execution the interrupt that follows is for: it may not have begun."""
+    posix.pwrite(fd, _LENGTH.pack(number), _WANTED_AT)
+
+
 def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
     """What a worker that died had printed since its last answer, and whether some was dropped.
 
@@ -64,6 +71,15 @@ def decode(data: bytes, *, cut: bool) -> str:
     return decoder.decode(data, final=not cut)
 
 
+def _map(fd: int, length: int) -> mmap.mmap:
+    """The file in memory. The descriptor that the map keeps for itself is closed: code is to find its number free."""
+    kept = posix.dup(fd)  # the lowest that is free, which the map will take
+    posix.close(kept)
+    mapped = mmap.mmap(fd, length)
+    posix.close(kept)
+    return mapped
+
+
 class Tape:
     """The worker's hand on one tape."""
 
@@ -71,7 +87,7 @@ class Tape:
         self.fd = fd
         self._bound = output_bytes
         self._raw_start = raw_start(output_bytes)
-        self._map = mmap.mmap(fd, _TEXT + output_bytes)
+        self._map = _map(fd, _TEXT + output_bytes)
         self._lock = threading.RLock()
         self._length = 0
         self._answered = 0
@@ -82,6 +98,12 @@ class Tape:
     @property
     def length(self) -> int:
         return self._length
+
+    @property
+    def wanted(self) -> int:
+        """The number of the last execution that was to be interrupted."""
+        number: int = _LENGTH.unpack_from(self._map, _WANTED_AT)[0]
+        return number
 
     def begin(self) -> None:
         """Drop what has been answered; what threads printed since stays, as the beginning of the next text."""
@@ -221,7 +243,7 @@ class _Buffer(io.BufferedIOBase):
         return True
 
 
-class _Stream(io.TextIOWrapper):
+class _Stream(TextIOWrapper):
     """A standard stream, as `sys.stdout`."""
 
     def __init__(self, tape: Tape, name: str, fileno: int, *, line_buffered: bool) -> None:
@@ -262,9 +284,9 @@ class Capture:
         self._mend("stderr", self.err, 2, line_buffered=True)
         _mend_descriptor(0, self._stdin)
         posix.lseek(self._stdin, 0, os.SEEK_SET)
-        raw = io.FileIO(0, "r", closefd=False)
+        raw = FileIO(0, "r", closefd=False)
         raw.name = "<stdin>"
-        stream = io.TextIOWrapper(io.BufferedReader(raw), "utf-8", "surrogateescape")
+        stream = TextIOWrapper(BufferedReader(raw), "utf-8", "surrogateescape")
         stream.__dict__["mode"] = "r"
         sys.stdin = sys.__stdin__ = stream  # type: ignore[misc]
 
@@ -272,12 +294,20 @@ class Capture:
         """What CPython does last: flush the standard streams that the code put in place of ours."""
         for name, own in self._streams.items():
             stream: Any = getattr(sys, name, None)
-            if stream is not own and hasattr(stream, "flush"):
-                stream.flush()
+            if stream is own:
+                continue
+            try:
+                if _is_open(stream) and hasattr(stream, "flush"):
+                    stream.flush()
+            except BaseException as error:
+                if name == "stdout":  # CPython ignores stderr's
+                    trace = error.__traceback__.tb_next if error.__traceback__ else None
+                    arguments: Any = sys.UnraisableHookArgs
+                    sys.unraisablehook(arguments((type(error), error, trace, None, stream)))
 
     def _mend(self, name: str, tape: Tape, fileno: int, *, line_buffered: bool) -> None:
         own = self._streams.get(name)
-        if not _is_open(own):
+        if own is None or not _is_open(own) or own.buffer.closed:
             own = self._streams[name] = _Stream(tape, f"<{name}>", fileno, line_buffered=line_buffered)
             setattr(sys, f"__{name}__", own)
         if not _is_open(getattr(sys, name, None)):

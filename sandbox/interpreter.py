@@ -1,33 +1,32 @@
-"""One namespace: compile, run, the last value, the traceback as CPython prints it.
-
-Signals are blocked while our own code runs, so that an interrupt, an alarm or a handler of the user's making
-acts in user code only; what arrives in between is delivered when the next execution begins.
-"""
+"""One namespace: compile, run, the last value, the traceback as CPython prints it."""
 
 import __future__
 
-import _signal  # type: ignore[import-not-found] # signal's own functions make enums, and take ten times as long
 import _thread
-import ast
 import builtins
 import code
+import contextlib
 import functools
+import mmap
 import operator
 import sys
-from collections.abc import Callable
+from ast import Expr, Expression, Module, PyCF_ONLY_AST  # bound here: user code may patch ast
 from time import perf_counter
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
 from sandbox.capture import Capture
+from sandbox.meter import MemoryMeter
 from sandbox.outcome import Ended, Status, Usage
+from sandbox.signals import Signals
 from sandbox.stubs.refusal import guarded
 
 _FUTURES = functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]
+_NAME: Any = vars(type)["__name__"]
 FILENAME = "<stdin>"  # what CPython calls a program that it reads from a pipe
-_BLOCKED = frozenset(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
 _BALLAST_BYTES = 4 * 2**20  # address space our own code gets back when the user's has used up the ceiling
 
 
@@ -49,41 +48,50 @@ def main_module() -> ModuleType:
 
 
 class Interpreter(code.InteractiveInterpreter):
-    """Runs one piece of source after another in one namespace.
+    """Runs one piece of source after another in one namespace."""
 
-    `memory`: called after each execution, gives the peak in bytes that it added.
-    """
-
-    def __init__(self, main: ModuleType, capture: Capture, output_bytes: int, memory: Callable[[], int]) -> None:
+    def __init__(self, main: ModuleType, capture: Capture, output_bytes: int, meter: MemoryMeter) -> None:
         super().__init__(vars(main))
         self._capture = capture
         self._output_bytes = output_bytes
-        self._memory = memory
-        self._ballast: bytearray | None = bytearray(_BALLAST_BYTES)
+        self._meter = meter
+        self._ballast: mmap.mmap | None = None
         self._mark = 0
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
-        self._user_mask: set[int] = set()
+        self._signals = Signals()
+        self._trace: Any = None  # the user's, put aside between executions
+        self._profile: Any = None
 
-    def run(self, source: str) -> Ended:
-        """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does."""
+    def run(self, source: str, number: int = 0) -> Ended:
+        """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does.
+
+        `number`: which execution this is, counted from 1; an interrupt says which one it means.
+        """
         self._capture.begin()
         self._mark = 0
         started = perf_counter()
         status = Status.DONE
         result = None
         try:
-            try:
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._user_mask)
-                status, result = self._run(source)
-            finally:
-                self._user_mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
-        except KeyboardInterrupt:  # while the traceback was being printed, or behind the last line
+            self._load_ballast()
+            self.locals.pop("__warningregistry__", None)  # each program warns anew
+            sys.settrace(self._trace)
+            sys.setprofile(self._profile)
+            self._signals.admit(interrupted=number > 0 and self._capture.out.wanted == number)
+            status, result = self._run(source)
+        except KeyboardInterrupt:  # at the first line, or while the traceback was being printed
             status = Status.INTERRUPTED
         except MemoryError:
             status = Status.OUT_OF_MEMORY
-        except BaseException:  # noqa: S110 - a handler of the user's, late: nothing of the program is left to tell
-            pass
-        if status is Status.OUT_OF_MEMORY:
+        except BaseException as error:  # from a handler of the user's, or an error that cannot be reported as usual
+            sys.__excepthook__(type(error), error, _trim(error))
+        finally:
+            late = self._signals.exclude()
+            self._trace, self._profile = sys.gettrace(), sys.getprofile()
+            sys.settrace(None)
+            sys.setprofile(None)
+        if isinstance(late, KeyboardInterrupt):
+            status = Status.INTERRUPTED
+        if status is Status.OUT_OF_MEMORY or self._meter.headroom() < 2 * _BALLAST_BYTES:
             self.drop_ballast()
         wall = perf_counter() - started
         out, err = self._capture.out.finish(), self._capture.err.finish()
@@ -92,7 +100,7 @@ class Interpreter(code.InteractiveInterpreter):
             result, truncated = result[: self._output_bytes], True
         return Ended(
             status,
-            Usage(wall, self._memory()),
+            Usage(wall, self._meter.peak()),
             out,
             err,
             min(self._mark, err) if status is Status.INTERRUPTED else err,
@@ -102,21 +110,17 @@ class Interpreter(code.InteractiveInterpreter):
             _thread._count(),
         )
 
-    def forget_interrupts(self) -> None:
-        """Drop an interrupt that came too late for the execution it was meant for."""
-        _signal.sigtimedwait([_signal.SIGINT], 0)
-
     def drop_ballast(self) -> None:
-        """Make room for our own code when the memory ceiling is reached."""
-        self._ballast = None
+        """Make room for our own code: the user's has used up what the ceiling allows."""
+        if self._ballast is not None:
+            self._ballast.close()
+            self._ballast = None
 
-    def load_ballast(self) -> None:
-        """Take the room back, as soon as there is some."""
+    def _load_ballast(self) -> None:
+        """Take the room again, so that it is there when it is needed."""
         if self._ballast is None:
-            try:
-                self._ballast = bytearray(_BALLAST_BYTES)
-            except MemoryError:
-                self._ballast = None
+            with contextlib.suppress(OSError, MemoryError):
+                self._ballast = mmap.mmap(-1, _BALLAST_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
     def _run(self, source: str) -> tuple[Status, str | None]:
         try:
@@ -128,6 +132,7 @@ class Interpreter(code.InteractiveInterpreter):
         # Outside of the handler: an error in a hook of the user's has none of ours as its context.
         self._mark = self._capture.err.length
         self._report(error)
+        self._capture.flush()
         return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.DONE, None
 
     def _evaluate(self, source: str) -> str | None:
@@ -161,13 +166,13 @@ class Interpreter(code.InteractiveInterpreter):
         return parts
 
     def _split(self, source: str, flags: int) -> tuple[CodeType | None, CodeType | None] | None:
-        """None when there is nothing to set apart, or the tree is deeper than this way of looking at it can go."""
+        """None when the tree is deeper than this way of looking at it can go."""
         try:
-            tree = compile(source, FILENAME, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-            assert isinstance(tree, ast.Module)
-            if not tree.body or not isinstance(tree.body[-1], ast.Expr):
-                return None
-            expression = ast.Expression(tree.body[-1].value)
+            tree = compile(source, FILENAME, "exec", flags | PyCF_ONLY_AST, dont_inherit=True)
+            assert isinstance(tree, Module)
+            if not tree.body or not isinstance(tree.body[-1], Expr):
+                return compile(tree, FILENAME, "exec", flags, dont_inherit=True), None
+            expression = Expression(tree.body[-1].value)
             del tree.body[-1]
             body = compile(tree, FILENAME, "exec", flags, dont_inherit=True) if tree.body else None
             flags |= body.co_flags & _FUTURES if body is not None else 0
@@ -181,7 +186,7 @@ class Interpreter(code.InteractiveInterpreter):
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return f"<unprintable {type(value).__name__} object: {type(error).__name__}>"
+            return f"<unprintable {_name(type(value))} object: {_name(type(error))}>"
         return text.encode("utf-8", "backslashreplace").decode()
 
     def _report(self, error: BaseException) -> None:
@@ -189,7 +194,7 @@ class Interpreter(code.InteractiveInterpreter):
         if isinstance(error, SystemExit):
             self._report_exit(error)
             return
-        trace = error.__traceback__ = _without_ours(error.__traceback__)
+        trace = _trim(error)
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
         hook = getattr(sys, "excepthook", None)
         if hook is None:
@@ -206,8 +211,7 @@ class Interpreter(code.InteractiveInterpreter):
         except BaseException as raised:
             second = raised
         _say("Error in sys.excepthook:\n")
-        second.__traceback__ = _without_ours(second.__traceback__)
-        sys.__excepthook__(type(second), second, second.__traceback__)
+        sys.__excepthook__(type(second), second, _trim(second))
         _say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, trace)
 
@@ -215,7 +219,6 @@ class Interpreter(code.InteractiveInterpreter):
         """What CPython prints for a SystemExit: a code that is neither None nor a number goes to stderr."""
         if exit_.code is not None and not isinstance(exit_.code, int):
             _say(f"{exit_.code}\n")
-        self._capture.flush()
 
 
 def hide_own_depth(depth: int) -> None:
@@ -224,7 +227,10 @@ def hide_own_depth(depth: int) -> None:
     set_limit(get_limit() + depth)
 
     def checked(limit: int, /) -> None:
-        set_limit(limit + depth if limit > 0 else limit)
+        try:
+            set_limit(limit + depth if limit > 0 else limit)
+        except RecursionError:  # so low that this very call is too deep for it
+            set_limit(limit + depth + 8)
 
     sys.setrecursionlimit = guarded("setrecursionlimit", checked, lambda *args: None)
     sys.getrecursionlimit = guarded("getrecursionlimit", lambda: get_limit() - depth, lambda: None)
@@ -235,10 +241,18 @@ def _null_byte(source: str) -> SyntaxError:
     return SyntaxError("source code cannot contain null bytes", (FILENAME, len(lines), None, lines[-1]))
 
 
-def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+def _trim(error: BaseException) -> TracebackType | None:
+    """Take our frames off the beginning of its traceback. Its class may have any attributes: none is asked."""
+    trace: TracebackType | None = _TRACEBACK.__get__(error)
     while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
+    _TRACEBACK.__set__(error, trace)
     return trace
+
+
+def _name(cls: type) -> str:
+    name: str = _NAME.__get__(cls)
+    return name
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,7 @@ import posix
 import signal
 import sys
 import threading
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from sandbox import wire
 from sandbox.capture import Capture, Tape
@@ -57,8 +57,8 @@ def _serve(queue: Queue, jail: Jail) -> NoReturn:
     output_bytes = jail.limits.output_bytes
     capture = Capture(stdin, Tape(stdout, output_bytes), Tape(stderr, output_bytes))
     descriptors.install(capture)
-    meter = MemoryMeter()
-    interpreter = Interpreter(main_module(), capture, output_bytes, meter.peak)
+    meter = MemoryMeter(jail.limits.memory_bytes)
+    interpreter = Interpreter(main_module(), capture, output_bytes, meter)
     _warm(interpreter)
     meter.begin()
     try:
@@ -68,22 +68,20 @@ def _serve(queue: Queue, jail: Jail) -> NoReturn:
         posix._exit(0)
     posix.write(answers, wire.frame({"ready": posix.getpid()}))
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
+    number = 0
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
-            _send(answers, _answer(interpreter, wire.parse(body)))
+            number += 1
+            _send(answers, _answer(interpreter, wire.parse(body)["code"], number))
     posix._exit(0)
 
 
-def _answer(interpreter: Interpreter, request: dict[str, Any]) -> bytes:
-    if request["forget"]:
-        interpreter.forget_interrupts()
+def _answer(interpreter: Interpreter, source: str, number: int) -> bytes:
     try:
-        answer = wire.answer(interpreter.run(request["code"]))
+        return wire.answer(interpreter.run(source, number))
     except MemoryError:  # in our own code: the user's has left us no room
         interpreter.drop_ballast()
-        answer = wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))
-    interpreter.load_ballast()
-    return answer
+        return wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))
 
 
 def _send(fd: int, data: bytes) -> None:

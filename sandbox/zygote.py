@@ -72,15 +72,18 @@ def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan
     control = socket.socket(fileno=control_fd)
     jail = Jail(Plan(tuple(plan["steps"]), frozenset(plan["required"])), Limits(**limits))
     jail.build()
-    with tempfile.TemporaryDirectory(prefix="pyrunner-") as scratch:  # Matplotlib's font cache, while it loads
-        os.environ["MPLCONFIGDIR"] = scratch
+    with tempfile.TemporaryDirectory(prefix="pyrunner-") as scratch:
+        os.environ["MPLCONFIGDIR"] = scratch  # Matplotlib's font cache, while it loads
         libraries = preload(tier)
+    del os.environ["MPLCONFIGDIR"]
     install_all()
     jail.close()
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": {"libraries": libraries}}).encode())
-    Zygote(control, liveness, jail).run()
+    zygote = Zygote(control, liveness, jail)
+    zygote.run()
+    zygote.kill_all()  # the kernel does so too, but a worker can refuse the signal that it asked for
     sys.exit(0)
 
 
@@ -106,6 +109,12 @@ class Zygote:
                         self._spawn()
                 else:
                     return
+
+    def kill_all(self) -> None:
+        """End every worker: the server has gone."""
+        for pid in self._children.values():
+            with suppress(ProcessLookupError):
+                posix.kill(pid, signal.SIGKILL)
 
     def _spawn(self) -> None:
         opened: list[int] = []

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from server import errors
 from server.middleware import RequestId
@@ -17,8 +16,22 @@ from sessions.errors import SessionsError
 from sessions.manager import SessionManager
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The ASGI application. Its lifespan starts and ends every process that it uses."""
+class Application(RequestId):
+    """The ASGI application."""
+
+    def __init__(self, starlette: Starlette) -> None:
+        super().__init__(starlette)
+        self.state = starlette.state
+
+    def drain(self, seconds: float) -> None:
+        """Take no new executions; what still runs after `seconds` is interrupted."""
+        sessions: SessionManager | None = getattr(self.state, "sessions", None)
+        if sessions is not None:
+            sessions.drain(seconds)
+
+
+def create_app(settings: Settings) -> Application:
+    """The application. Its lifespan starts and ends every process that it uses."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,4 +64,4 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.settings = settings
-    return RequestId(app)
+    return Application(app)

@@ -5,13 +5,15 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import uvicorn
 
 from server.app import create_app
+from server.protocol import BoundedProtocol, most_connections
 from server.settings import Settings
 
-_DRAIN_S = 5  # what still runs then is interrupted
+_DRAIN_S = 4  # what still runs then is interrupted
 
 
 def serve(settings: Settings) -> int:
@@ -28,21 +30,34 @@ def serve(settings: Settings) -> int:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not listened on
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
-        http="httptools",
+        http=type("Protocol", (BoundedProtocol,), {"most": most_connections(settings.max_sessions)}),
         ws="none",
         access_log=False,
         log_config=None,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_graceful_shutdown=_DRAIN_S + 2,
     )
     signal.signal(signal.SIGTERM, lambda signum, frame: None)  # uvicorn stops cleanly, and then raises it again
     with contextlib.suppress(KeyboardInterrupt):  # as it does with this one
-        uvicorn.Server(config).run(sockets=[listening])
+        _DrainingServer(config, app.drain).run(sockets=[listening])
     return 0
+
+
+class _DrainingServer(uvicorn.Server):
+    """Tells the application when it begins to stop, so that it can end what would hold it up."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[float], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._drain(_DRAIN_S)
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -23,5 +23,7 @@ class Execution:
 
     def abandon(self) -> None:
         """Its client has left: interrupt it if it runs, drop it if it waits."""
-        if self.session is not None:
+        if self.session is None:
+            self.stopped_by = Error.INTERRUPTED
+        else:
             self.session.abandon(self)

@@ -12,6 +12,7 @@ from sandbox.limits import Limits
 from sandbox.outcome import Outcome
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
+from sessions.lifecycle import State
 from sessions.pool import Pool
 from sessions.reaper import reap
 from sessions.session import Session
@@ -51,13 +52,17 @@ class SessionManager:
         self._reaper.cancel()
         await asyncio.gather(self._reaper, return_exceptions=True)
         processes = [session.process for session in self._sessions.values() if session.process is not None]
-        for session in list(self._sessions.values()):
-            session.close("closed: the server stops")
+        self._close_all()
         for process in processes:
             await process.gone
         await self.pool.close()
         os.close(self._liveness)
         os.close(self._alive)  # whatever should be left is killed by the kernel now
+
+    def drain(self, seconds: float) -> None:
+        """Take no new executions; after `seconds`, close the sessions, so that what still runs is interrupted."""
+        self._draining = True
+        asyncio.get_running_loop().call_later(seconds, self._close_all)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -71,6 +76,8 @@ class SessionManager:
             raise Draining
         session = await self.open() if session_id is None else self.get(session_id)
         execution.session = session
+        if session_id is None and execution.stopped_by is not None:
+            session.close("closed: its client left before it began")  # nobody else knows its id
         return await session.execute(execution)
 
     async def open(self) -> Session:
@@ -80,10 +87,14 @@ class SessionManager:
         session = Session(str(uuid.uuid4()), self.limits, self._forget)
         self._sessions[session.id] = session
         try:
-            session.adopt(await self.pool.take())
+            process = await self.pool.take()
         except BaseException:
             session.close("closed: it never began")
             raise
+        if session.state is not State.STARTING:  # somebody closed it meanwhile
+            process.kill("its session was closed before it began")
+            raise SessionNotFound(session.id, session.obituary)
+        session.adopt(process)
         return session
 
     def get(self, session_id: str) -> Session:
@@ -96,6 +107,10 @@ class SessionManager:
     def list(self) -> list[Session]:
         """All that are open, the oldest first."""
         return list(self._sessions.values())
+
+    def _close_all(self) -> None:
+        for session in self.list():
+            session.close("closed: the server stops")
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.id]

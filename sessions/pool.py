@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _BIRTH_S = 10.0  # a worker that is not ready by then is given up
 _REFILL_PAUSE_S = 0.002  # the answer that the worker was taken for goes first
+_FAILURE_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0  # before another birth is tried, doubled at each failure
 _RESTART_PAUSES_S = (0.0, 0.1, 0.5, 1.0, 5.0)  # before a zygote that keeps dying is started again
 
 
@@ -36,6 +37,7 @@ class Pool:
         self._births: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._refill_timer: asyncio.TimerHandle | None = None
+        self._failures = 0
         self.libraries: list[str] = []
 
     def start(self) -> None:
@@ -94,9 +96,9 @@ class Pool:
     def _best(self) -> ZygoteProcess | None:
         return next((self._zygotes[tier] for tier in self._tiers if self._state(tier) == "ready"), None)
 
-    def _refill_soon(self) -> None:
+    def _refill_soon(self, pause_s: float = _REFILL_PAUSE_S) -> None:
         if self._refill_timer is None:
-            self._refill_timer = self._loop.call_later(_REFILL_PAUSE_S, self._refill)
+            self._refill_timer = self._loop.call_later(pause_s, self._refill)
 
     def _refill(self) -> None:
         if self._refill_timer is not None:
@@ -120,12 +122,15 @@ class Pool:
             log.error("a worker could not be born: %s", error or "it took too long")
             if process is not None:
                 process.kill("it was not ready in time")
+            self._refill_soon(min(_MOST_PAUSE_S, _FAILURE_PAUSE_S * 2**self._failures))
+            self._failures += 1
             return
         except asyncio.CancelledError:
             if process is not None:
                 process.kill("the server stops")
                 await process.gone
             raise
+        self._failures = 0
         while self._takers:
             taker = self._takers.popleft()
             if not taker.done():

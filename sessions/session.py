@@ -30,7 +30,7 @@ class Session:
         self._limits = limits
         self._on_end = on_end  # called once, when it takes no more executions
         self._current: Execution | None = None
-        self._waiting: deque[tuple[Execution, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Execution, asyncio.Future[bool]]] = deque()
         self._killed_by: Error | None = None
 
     def adopt(self, process: SessionProcess) -> None:
@@ -45,14 +45,14 @@ class Session:
 
         Raises SessionBusy when the queue is full, SessionNotFound when the session is lost before the turn.
         """
-        if self._current is not None:
-            await self._wait(execution)
+        if self._current is not None and not await self._wait(execution):
+            return self._not_begun()
         self._current = execution
         try:
             if self.state is not State.IDLE:  # it was closed before the turn came
                 raise SessionNotFound(self.id, self.obituary)
             if execution.stopped_by is not None:
-                return Outcome(self.id, Printed(), kept=True, error=execution.stopped_by, detail="it had not begun")
+                return self._not_begun()
             return await self._run(execution)
         finally:
             self._pass_the_turn()
@@ -60,19 +60,25 @@ class Session:
     def abandon(self, execution: Execution) -> None:
         """Interrupt an execution whose client has left, or drop it if its turn has not come."""
         if execution is self._current:
-            self.interrupt(Error.INTERRUPTED)
-        elif execution.stopped_by is None:
-            execution.stopped_by = Error.INTERRUPTED
+            if not self.interrupt(Error.INTERRUPTED):
+                execution.stopped_by = Error.INTERRUPTED  # its turn has come this moment
+            return
+        for waiting, turn in self._waiting:
+            if waiting is execution:
+                self._waiting.remove((waiting, turn))
+                turn.set_result(False)
+                return
 
     def interrupt(self, why: Error) -> bool:
-        """Raise KeyboardInterrupt in the running execution. False when none is running."""
+        """Raise KeyboardInterrupt in the running execution. False when none is running.
+
+        It may catch one and go on; the next one interrupts it again, and the time limit is told before a wish.
+        """
         if self.state is not State.BUSY or self._current is None:
             return False
-        if self._current.stopped_by is None:
+        if self._current.stopped_by is not Error.TIMEOUT:
             self._current.stopped_by = why
-            self._process.interrupt()
-        elif why is Error.INTERRUPTED:
-            self._process.interrupt()  # asked again: it may have caught the first one
+        self._process.interrupt()
         return True
 
     def kill(self, why: Error, detail: str) -> None:
@@ -99,13 +105,14 @@ class Session:
         """What the session holds over what it held at birth."""
         return self._process.memory_growth() if self.state in (State.IDLE, State.BUSY) else 0
 
-    async def _wait(self, execution: Execution) -> None:
+    async def _wait(self, execution: Execution) -> bool:
+        """Until its turn comes; False when its client left before."""
         if len(self._waiting) >= MOST_WAITING:
             raise SessionBusy(len(self._waiting))
-        turn: asyncio.Future[None] = self._loop.create_future()
+        turn: asyncio.Future[bool] = self._loop.create_future()
         self._waiting.append((execution, turn))
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if (execution, turn) in self._waiting:
                 self._waiting.remove((execution, turn))
@@ -119,11 +126,11 @@ class Session:
             execution, turn = self._waiting.popleft()
             if not turn.done():  # else it was cancelled a moment ago
                 self._current = execution
-                turn.set_result(None)
+                turn.set_result(True)
                 return
 
     async def _run(self, execution: Execution) -> Outcome:
-        request = wire.request(execution.code, forget_interrupts=self._process.must_forget_interrupts)
+        request = wire.request(execution.code)
         self._step(Event.ASK)
         self.executions += 1
         started = self._loop.time()
@@ -147,6 +154,9 @@ class Session:
         self._step(Event.ANSWER)
         self.idle_since = self._loop.time()
         return outcome
+
+    def _not_begun(self) -> Outcome:
+        return Outcome(self.id, Printed(), kept=True, error=Error.INTERRUPTED, detail="it had not begun")
 
     def _after_answer(self, execution: Execution, ended: Ended, took_s: float) -> Outcome:
         error, detail = execution.stopped_by, None

@@ -54,7 +54,7 @@ class SessionProcess:
         self._lost: WorkerLost | None = None
         self._stdin_filled = False
         self._resting = False
-        self._interrupted = False  # an interrupt was sent and its execution has not answered, or only just
+        self._asked = 0  # executions; the worker counts them too
         self._burial: asyncio.Task[None] | None = None
         self._psutil: psutil.Process | None = None
         self._birth_rss = self._birth_own = 0
@@ -74,12 +74,13 @@ class SessionProcess:
         try:
             self._psutil = psutil.Process(self.pid)
             memory = self._psutil.memory_info()
-        except psutil.Error as error:
+        except (psutil.Error, OSError) as error:
             raise self._lose("the worker died at birth") from error
         self._birth_rss, self._birth_own = memory.rss, memory.rss - memory.shared
 
     async def ask(self, request: bytes, stdin: str | None) -> Ended:
         """Send one request frame and return the answer. Raises WorkerLost, whoever ended the worker."""
+        self._asked += 1
         self._fill_stdin((stdin or "").encode())
         self._wake()
         reply = self._expect()
@@ -96,12 +97,6 @@ class SessionProcess:
     @property
     def lost(self) -> bool:
         return self._lost is not None
-
-    @property
-    def must_forget_interrupts(self) -> bool:
-        """Whether an interrupt may be pending that was not for the next execution. Asking clears it."""
-        forget, self._interrupted = self._interrupted, False
-        return forget
 
     def printed(self, ended: Ended, *, whole: bool) -> Printed:
         """The text of an answered execution; not `whole`: without the traceback at the end of stderr."""
@@ -133,9 +128,10 @@ class SessionProcess:
         return (int(held.get("Anon", 0)) + int(held.get("Shmem", 0))) * 1024 - self._birth_own
 
     def interrupt(self) -> None:
-        """Raise KeyboardInterrupt in what it runs."""
-        self._interrupted = True
-        self._signal(signal.SIGINT)
+        """Raise KeyboardInterrupt in the execution that was asked for last, though it may not have begun."""
+        if not self.gone.done():
+            capture.want_interrupt(self._fds.stdout, self._asked)
+            self._signal(signal.SIGINT)
 
     def rest(self) -> None:
         """Stop it between executions: no thread of it runs on."""

@@ -30,9 +30,11 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._limit = self._last = 0.0
+        self._interrupted = False  # at the limit
 
     def start(self, wall_s: float) -> None:
         """Watch an execution that begins now and may take `wall_s` seconds."""
+        self._interrupted = False
         self._limit = self._loop.time() + wall_s
         self._last = self._limit + self._limits.grace_s
         self._timer = self._loop.call_later(min(POLL_S, wall_s), self._look)
@@ -58,9 +60,10 @@ class Watchdog:
         if now >= self._last:
             self._session.kill(Error.TIMEOUT, "killed: it did not end when interrupted at its time limit")
             return
-        if now >= self._limit:
-            self._session.interrupt(Error.TIMEOUT)
-            boundary = self._last
-        else:
+        boundary = self._last
+        if now < self._limit:
             boundary = self._limit
+        elif not self._interrupted:
+            self._interrupted = True
+            self._session.interrupt(Error.TIMEOUT)
         self._timer = self._loop.call_at(min(now + POLL_S, boundary), self._look)

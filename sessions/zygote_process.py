@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -114,7 +115,9 @@ class ZygoteProcess:
     def _on_message(self) -> None:
         while True:
             try:
-                data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, len(Descriptors._fields))
+                data, fds, _, _ = socket.recv_fds(
+                    self._control, MESSAGE_BYTES, len(Descriptors._fields), socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return
             except OSError:
@@ -129,20 +132,26 @@ class ZygoteProcess:
             case {"ready": {"libraries": list(libraries)}}:
                 self.ready.set_result(libraries)
             case {"worker": int(pid)}:
-                exit_status: asyncio.Future[int] = self._loop.create_future()
-                self._exits[pid] = exit_status
-                process = SessionProcess(pid, Descriptors(*fds), self._limits, exit_status, self.tier)
-                asked = self._asked.popleft()
-                if asked.done():
-                    process.kill("nobody waits for it any more")
-                else:
-                    asked.set_result(process)
+                self._hand_over(pid, fds, self._asked.popleft())
             case {"refused": str(why)}:
-                self._asked.popleft().set_exception(NoWorker(f"no worker could be forked: {why}"))
+                _fail(self._asked.popleft(), f"no worker could be forked: {why}")
             case {"exit": int(pid), "status": int(status)}:
                 exit_status = self._exits.pop(pid)
                 if not exit_status.done():
                     exit_status.set_result(status)
+
+    def _hand_over(self, pid: int, fds: list[int], asked: asyncio.Future[SessionProcess]) -> None:
+        exit_status = self._exits[pid] = self._loop.create_future()
+        if len(fds) != len(Descriptors._fields):  # we have no room for more: without its queue the worker ends itself
+            for fd in fds:
+                os.close(fd)
+            _fail(asked, "the server is out of descriptors")
+            return
+        process = SessionProcess(pid, Descriptors(*fds), self._limits, exit_status, self.tier)
+        if asked.done():
+            process.kill("nobody waits for it any more")
+        else:
+            asked.set_result(process)
 
     async def _mourn(self) -> None:
         assert self._process is not None
@@ -153,8 +162,12 @@ class ZygoteProcess:
         if not self.ready.done():
             self.ready.cancel()
         for asked in self._asked:
-            if not asked.done():
-                asked.set_exception(NoWorker(f"the zygote of tier {self.tier} ended with status {status}"))
+            _fail(asked, f"the zygote of tier {self.tier} ended with status {status}")
         for exit_status in self._exits.values():
             exit_status.cancel()
         self.gone.set_result(None)
+
+
+def _fail(asked: asyncio.Future[SessionProcess], why: str) -> None:
+    if not asked.done():
+        asked.set_exception(NoWorker(why))

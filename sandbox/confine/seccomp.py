@@ -52,7 +52,7 @@ class Seccomp:
         code = ctypes.create_string_buffer(self._code, len(self._code))
         for place in self._places:
             struct.pack_into("=I", code, place, posix.getpid())
-        filter_ = struct.pack("=HxxxxxxP", len(self._code) // _INSTRUCTION.size, ctypes.addressof(code))
+        filter_ = struct.pack("HP", len(self._code) // _INSTRUCTION.size, ctypes.addressof(code))
         call("seccomp", _SET_MODE_FILTER, 0, filter_)
         return f"{len(self._code) // _INSTRUCTION.size} instructions"
 

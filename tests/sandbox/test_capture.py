@@ -218,10 +218,12 @@ from sandbox import capture
 from sandbox.capture import Capture, Tape
 tapes = [Tape(capture.create(name, 10_000), 10_000) for name in ("out", "err")]
 result = os.dup(1)
-os.dup2(tapes[0].fd, 1), os.dup2(tapes[1].fd, 2)
-streams = Capture(*tapes)
-def run(source, stdin=None):
-    streams.begin(stdin)
+stdin = os.memfd_create("stdin")
+os.dup2(stdin, 0), os.dup2(tapes[0].fd, 1), os.dup2(tapes[1].fd, 2)
+streams = Capture(stdin, *tapes)
+def run(source, text=""):
+    os.ftruncate(stdin, 0), os.pwrite(stdin, text.encode(), 0)
+    streams.begin()
     exec(source, {"sys": sys, "os": os})
     streams.flush()
     return [capture.decode(capture.read(tape.fd, 0, tape.finish()), cut=False) for tape in tapes]
@@ -251,11 +253,13 @@ def test_what_was_written_to_the_descriptors_is_merged_in() -> None:
 
 
 def test_stdin_is_new_for_each_execution() -> None:
-    told = with_streams("tell([run('print(sys.stdin.read())', text)[0] for text in ('one', None, 'é')])")
+    told = with_streams("tell([run('print(sys.stdin.read())', text)[0] for text in ('one', '', 'é')])")
     assert told == ["one\n", "\n", "é\n"]
 
 
-@pytest.mark.parametrize("harm", ["sys.stdout.close()", "sys.stdout = None", "del sys.stdout", "os.close(1)"])
+@pytest.mark.parametrize(
+    "harm", ["sys.stdout.close()", "sys.stdout = None", "del sys.stdout", "os.close(1)", "sys.stdout.detach()"]
+)
 def test_a_harmed_stdout_is_mended_for_the_next_execution(harm: str) -> None:
     assert with_streams(f"run({harm!r}); tell(run('print(1, flush=True); os.write(1, b\"raw\")'))") == ["1\nraw", ""]
 

@@ -1,0 +1,88 @@
+"""The HTTP protocol of uvicorn, with bounds on what a client may cost before its request is complete."""
+
+import json
+import resource
+from asyncio import BaseTransport
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024  # request line and headers
+REQUEST_S = 30.0  # from the first byte of a request, or the connection's beginning, to its last byte
+_RESERVED_FDS = 256  # for the server itself, apart from its sessions
+_FDS_A_SESSION = 6
+
+
+def most_connections(sessions: int) -> int:
+    """How many clients may be connected at once, beside that many sessions. Raises the limit of descriptors."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(64, min(hard, 65536) - _RESERVED_FDS - _FDS_A_SESSION * 2 * sessions)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes connections that are too many, too slow, or send too long a head; answers JSON where it can."""
+
+    most = 1024
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._head_bytes = 0
+        self._in_head = True
+        self._incomplete_since: float | None = self.loop.time()
+        self._timer = self.loop.call_later(REQUEST_S, self._check_time)
+        if len(self.connections) > self.most:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections: try again", (b"retry-after: 1\r\n",))
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers are too long: at most {HEAD_BYTES} bytes"
+                )
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self._incomplete_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._incomplete_since = None
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, "This is not a valid HTTP request")
+
+    def _check_time(self) -> None:
+        if self.transport.is_closing():
+            return
+        since = self._incomplete_since
+        if since is not None and self.loop.time() - since >= REQUEST_S:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"The request was not complete after {REQUEST_S:.0f} s")
+        else:
+            self._timer = self.loop.call_later(REQUEST_S, self._check_time)
+
+    def _refuse(self, status: HTTPStatus, sentence: str, headers: tuple[bytes, ...] = ()) -> None:
+        if self.transport.is_closing():
+            return
+        body = json.dumps({"error": sentence}).encode()
+        head = [
+            b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()),
+            b"content-type: application/json\r\nconnection: close\r\n",
+            *headers,
+            b"content-length: %d\r\n\r\n" % len(body),
+        ]
+        self.transport.write(b"".join(head) + body)
+        self.transport.close()
+
+    def connection_lost(self, exc: Any) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
