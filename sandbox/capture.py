@@ -173,7 +173,6 @@ class Tape:
                 written = posix.pread(self.fd, min(raw, self._bound), self._raw_start)
                 self._insert(written, before=self._buffered + self._text)
                 self.truncated |= raw > self._bound
-                posix.ftruncate(self.fd, self._raw_start)
         finally:
             self._buffered = 0
 

@@ -8,16 +8,13 @@ import posix
 import signal
 import sys
 import threading
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from sandbox import wire
-from sandbox.capture import Capture, Tape, raw_start
-from sandbox.confine.ceiling import set_file_ceiling, set_memory_ceiling
-from sandbox.confine.descriptors import keep_only
-from sandbox.confine.parent import die_with
+from sandbox.capture import Capture, Tape
+from sandbox.confine.jail import Jail, StepMissing
 from sandbox.interpreter import Interpreter, hide_own_depth, main_module
-from sandbox.limits import REQUEST_FRAME_BYTES, Limits
+from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.meter import MemoryMeter
 from sandbox.outcome import Ended, Status, Usage
 from sandbox.stubs import descriptors
@@ -29,8 +26,7 @@ _DEPTH_PROBE = "def _f():\n global _n\n _n += 1\n _f()\n_n = 1\n_f()"
 _WARM_UP = ("import numpy as _np\n_np.ones((16, 16)) @ _np.ones((16, 16))", "print(1)", "1/0")
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(NamedTuple):
     """The descriptors of one worker."""
 
     requests: int  # frames to read
@@ -41,35 +37,35 @@ class Queue:
     liveness: int  # ends with the server
 
 
-def serve(queue: Queue, limits: Limits) -> NoReturn:
+def serve(queue: Queue, jail: Jail) -> NoReturn:
     """Be a worker. Called in the child of a fork, with everything of the parent's still open; never returns."""
     try:
-        _serve(queue, limits)
+        _serve(queue, jail)
     finally:
         posix._exit(70)  # EX_SOFTWARE: only a fault of ours, or the code's breaking our modules, leads here
 
 
-def _serve(queue: Queue, limits: Limits) -> NoReturn:
-    posix.setsid()
-    requests, answers, stdin, stdout, stderr, liveness = keep_only(
-        (queue.requests, queue.answers, queue.stdin, queue.stdout, queue.stderr, queue.liveness)
-    )
-    die_with(liveness)
+def _serve(queue: Queue, jail: Jail) -> NoReturn:
+    requests, answers, stdin, stdout, stderr, _ = jail.birth(queue, queue.liveness)
     posix.dup2(stdin, 0)
     posix.dup2(stdout, 1)
     posix.dup2(stderr, 2)
     posix.nice(_NICE)
-    set_file_ceiling(raw_start(limits.output_bytes) + limits.output_bytes + 1)  # one more tells that some is missing
     threading.stack_size(_THREAD_STACK)
     threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined] # names of threads begin at 1
     _reseed()
-    capture = Capture(stdin, Tape(stdout, limits.output_bytes), Tape(stderr, limits.output_bytes))
+    output_bytes = jail.limits.output_bytes
+    capture = Capture(stdin, Tape(stdout, output_bytes), Tape(stderr, output_bytes))
     descriptors.install(capture)
-    meter = MemoryMeter(limits.memory_bytes)
-    interpreter = Interpreter(main_module(), capture, limits.output_bytes, meter)
+    meter = MemoryMeter(jail.limits.memory_bytes)
+    interpreter = Interpreter(main_module(), capture, output_bytes, meter)
     _warm(interpreter)
     meter.begin()
-    set_memory_ceiling(limits.memory_bytes)
+    try:
+        jail.enter()
+    except StepMissing as missing:
+        posix.write(answers, wire.frame({"cannot": str(missing)}))
+        posix._exit(0)
     posix.write(answers, wire.frame({"ready": posix.getpid()}))
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
     number = 0

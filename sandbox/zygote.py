@@ -19,12 +19,14 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 from contextlib import suppress
 from os import pidfd_open  # before a stub replaces it
 from socket import send_fds
 from typing import Any, NoReturn
 
 from sandbox import capture, worker
+from sandbox.confine.jail import Jail, Plan
 from sandbox.limits import Limits
 from sandbox.stubs.installation import install_all
 
@@ -62,29 +64,36 @@ def preload(tier: str) -> list[str]:
     return sorted(set(found))
 
 
-def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any]) -> NoReturn:
+def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan: dict[str, Any]) -> NoReturn:
     """Be a zygote until the server closes its end of the control socket."""
     del sys.path[0]  # our folder, put there to start this: user code shall not import by it
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)  # a Ctrl-C in the terminal is the server's to handle
     control = socket.socket(fileno=control_fd)
-    libraries = preload(tier)
-    os.environ.pop("MPLCONFIGDIR", None)
+    jail = Jail(Plan(tuple(plan["steps"]), frozenset(plan["required"])), Limits(**limits))
+    jail.build()
+    with tempfile.TemporaryDirectory(prefix="pyrunner-") as scratch:
+        os.environ["MPLCONFIGDIR"] = scratch  # Matplotlib's font cache, while it loads
+        libraries = preload(tier)
+    del os.environ["MPLCONFIGDIR"]
     install_all()
+    jail.close()
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": {"libraries": libraries}}).encode())
-    Zygote(control, liveness, Limits(**limits)).run()
+    zygote = Zygote(control, liveness, jail)
+    zygote.run()
+    zygote.kill_all()  # the kernel does so too, but a worker can refuse the signal that it asked for
     sys.exit(0)
 
 
 class Zygote:
     """Forks workers and reaps them."""
 
-    def __init__(self, control: socket.socket, liveness: int, limits: Limits) -> None:
+    def __init__(self, control: socket.socket, liveness: int, jail: Jail) -> None:
         self._control = control
         self._liveness = liveness
-        self._limits = limits
+        self._jail = jail
         self._events = select.poll()
         self._events.register(control, select.POLLIN)
         self._children: dict[int, int] = {}  # pidfd: pid
@@ -101,6 +110,12 @@ class Zygote:
                 else:
                     return
 
+    def kill_all(self) -> None:
+        """End every worker: the server has gone."""
+        for pid in self._children.values():
+            with suppress(ProcessLookupError):
+                posix.kill(pid, signal.SIGKILL)
+
     def _spawn(self) -> None:
         opened: list[int] = []
         try:
@@ -108,11 +123,11 @@ class Zygote:
             tell, answers = _pipe(opened)
             opened.append(posix.memfd_create("stdin"))
             for name in ("stdout", "stderr"):
-                opened.append(capture.create(name, self._limits.output_bytes))
+                opened.append(capture.create(name, self._jail.limits.output_bytes))
             stdin, stdout, stderr = opened[-3:]
             pid = posix.fork()
             if pid == 0:
-                worker.serve(worker.Queue(requests, answers, stdin, stdout, stderr, self._liveness), self._limits)
+                worker.serve(worker.Queue(requests, answers, stdin, stdout, stderr, self._liveness), self._jail)
             pidfd = pidfd_open(pid)
             self._children[pidfd] = pid
             self._events.register(pidfd, select.POLLIN)

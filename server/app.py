@@ -37,6 +37,7 @@ def create_app(settings: Settings) -> Application:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         manager = SessionManager(
             settings.limits,
+            settings.plan,
             most=settings.max_sessions,
             idle_s=settings.idle_timeout_seconds,
             pool_size=min(settings.pool_size, settings.max_sessions),

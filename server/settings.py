@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, AliasGenerator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sandbox.confine.jail import Plan
 from sandbox.limits import MIB, Limits
 
 VERSION = "0.1.0"
@@ -45,6 +46,10 @@ class Settings(BaseSettings):
     list_sessions: bool | None = _setting(
         None, "whether GET /sessions lists ids, with which anyone may use a session; by default only on loopback"
     )
+
+    @property
+    def plan(self) -> Plan:
+        return Plan()
 
     @property
     def lists_sessions(self) -> bool:

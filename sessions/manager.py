@@ -7,6 +7,7 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
+from sandbox.confine.jail import Plan
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
@@ -25,8 +26,9 @@ class SessionManager:
     `tier`: the libraries that sessions find loaded: `plain`, `numpy` or `all`.
     """
 
-    def __init__(self, limits: Limits, *, most: int, idle_s: float, pool_size: int, tier: str) -> None:
+    def __init__(self, limits: Limits, plan: Plan, *, most: int, idle_s: float, pool_size: int, tier: str) -> None:
         self.limits = limits
+        self._plan = plan
         self.most = most
         self._idle_s = idle_s
         self._pool_size = pool_size
@@ -37,7 +39,7 @@ class SessionManager:
 
     async def __aenter__(self) -> Self:
         liveness, self._alive = os.pipe()
-        self.pool = Pool(self._pool_size, self._tier, self.limits, liveness)
+        self.pool = Pool(self._pool_size, self._tier, self.limits, self._plan, liveness)
         self.pool.start()
         self._liveness = liveness
         self._reaper = asyncio.create_task(reap(self._sessions, self._idle_s), name="reaper")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 
+from sandbox.confine.jail import Plan
 from sandbox.limits import Limits
 from sessions.errors import NoWorker, WorkerLost
 from sessions.session_process import SessionProcess
@@ -23,10 +24,11 @@ class Pool:
     The plain tier is there at once; until `tier` has loaded its libraries, workers come from it.
     """
 
-    def __init__(self, size: int, tier: str, limits: Limits, liveness: int) -> None:
+    def __init__(self, size: int, tier: str, limits: Limits, plan: Plan, liveness: int) -> None:
         self._size = size
         self._tiers = list(dict.fromkeys((tier, "plain")))  # best first
         self._limits = limits
+        self._plan = plan
         self._liveness = liveness
         self._loop = asyncio.get_running_loop()
         self._zygotes: dict[str, ZygoteProcess] = {}
@@ -141,7 +143,7 @@ class Pool:
         deaths = 0
         while True:
             await asyncio.sleep(_RESTART_PAUSES_S[min(deaths, len(_RESTART_PAUSES_S) - 1)])
-            zygote = self._zygotes[tier] = ZygoteProcess(tier, self._limits, self._liveness)
+            zygote = self._zygotes[tier] = ZygoteProcess(tier, self._limits, self._plan, self._liveness)
             try:
                 await zygote.start()
                 await zygote.ready_or_gone()

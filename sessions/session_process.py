@@ -69,8 +69,8 @@ class SessionProcess:
             message = wire.parse(await self._expect())
         except wire.WireError as error:
             raise self._lose(f"the worker broke the protocol: {error}") from error
-        if message != {"ready": self.pid} and "ready" not in message:
-            raise self._lose("the worker broke the protocol: it did not say that it is ready")
+        if "ready" not in message:
+            raise self._lose(f"the worker cannot be confined: {message.get('cannot')}")
         try:
             self._psutil = psutil.Process(self.pid)
             memory = self._psutil.memory_info()

@@ -5,16 +5,15 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sandbox.confine.jail import Plan
 from sandbox.limits import Limits
 from sandbox.zygote import MESSAGE_BYTES
 from sessions.errors import NoWorker
@@ -43,13 +42,14 @@ class ZygoteProcess:
     `liveness`: the reading end of a pipe whose writing end only the server holds.
     """
 
-    def __init__(self, tier: str, limits: Limits, liveness: int) -> None:
+    def __init__(self, tier: str, limits: Limits, plan: Plan, liveness: int) -> None:
         loop = asyncio.get_running_loop()
         self.tier = tier
         self.ready: asyncio.Future[list[str]] = loop.create_future()  # the libraries that it found
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._limits = limits
+        self._plan = plan
         self._liveness = liveness
         self._control, self._its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._asked: deque[asyncio.Future[SessionProcess]] = deque()
@@ -66,15 +66,15 @@ class ZygoteProcess:
 
     async def start(self) -> None:
         """Start the process; it loads its libraries while this returns."""
-        scratch = tempfile.mkdtemp(prefix="pyrunner-")  # Matplotlib's font cache, while it loads
-        arguments = (self._its_end.fileno(), self._liveness, self.tier, asdict(self._limits))
+        plan = {"steps": list(self._plan.steps), "required": sorted(self._plan.required)}
+        arguments = (self._its_end.fileno(), self._liveness, self.tier, asdict(self._limits), plan)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
                 "-c",
                 _BOOT.format(root=str(_ROOT), arguments=arguments),
-                env=_ENVIRONMENT | {"MPLCONFIGDIR": scratch},
+                env=_ENVIRONMENT,
                 pass_fds=(self._its_end.fileno(), self._liveness),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -85,7 +85,7 @@ class ZygoteProcess:
             self._its_end.close()
         self._control.setblocking(False)
         self._loop.add_reader(self._control, self._on_message)
-        self._loop.create_task(self._mourn(scratch), name=f"zygote {self.tier}")
+        self._loop.create_task(self._mourn(), name=f"zygote {self.tier}")
 
     def spawn(self) -> asyncio.Future[SessionProcess]:
         """Have one worker forked. Fails with NoWorker."""
@@ -153,13 +153,9 @@ class ZygoteProcess:
         else:
             asked.set_result(process)
 
-    async def _mourn(self, scratch: str) -> None:
+    async def _mourn(self) -> None:
         assert self._process is not None
-        end = self._loop.create_task(self._process.wait())
-        waits: list[asyncio.Future[Any]] = [self.ready, end]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        shutil.rmtree(scratch, ignore_errors=True)
-        status = await end
+        status = await self._process.wait()
         self._on_message()
         self._loop.remove_reader(self._control)
         self._control.close()

@@ -3,11 +3,11 @@
 import builtins
 import io
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from sandbox.confine.readable import PROC_FILES, libraries
 from sandbox.stubs.refusal import denied, guarded, refuse
 
 _CHANGES_A_PATH = (
@@ -17,17 +17,8 @@ _CHANGES_A_PATH = (
 _CHANGES_TWO_PATHS = "rename renames replace link symlink"
 _CHANGES_A_DESCRIPTOR = "fchmod fchown fchdir ftruncate posix_fallocate copy_file_range sendfile memfd_create openpty"
 
-# Figures of the own process and the machine that libraries read (psutil, joblib, threadpoolctl).
-_PROC_FILES = ("/proc/self/", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime")
 # Of /proc/self, what leads out of it or holds more than figures.
 _PROC_SECRETS = frozenset(("environ", "root", "cwd", "exe", "fd", "fdinfo", "mem", "map_files", "task", "ns"))
-_SHARED_DATA = ("/usr/share/zoneinfo", "/usr/share/fonts", "/usr/local/share/fonts", "/etc/localtime")
-
-
-def readable_roots() -> tuple[str, ...]:
-    """Folders whose files may be read: Python's own, the installed packages', time zones and fonts."""
-    roots: Iterable[str] = (*sys.path, *_library_folders(), *_SHARED_DATA)
-    return tuple(sorted({os.path.realpath(root) for root in roots if root and os.path.isabs(root)}))
 
 
 def install() -> None:
@@ -35,7 +26,7 @@ def install() -> None:
 
     `posix` and `_io` keep the real functions: the import system uses them.
     """
-    may_read = _reader_of(readable_roots())
+    may_read = _reader_of(libraries())
 
     def opens(file: object, mode: object = "r", *args: object, **kwargs: object) -> BaseException | None:
         if isinstance(file, int):
@@ -73,15 +64,10 @@ def install() -> None:
     tempfile.tempdir = "/tmp"  # noqa: S108 - nothing can be made there; it only names the path in the error
 
 
-def _library_folders() -> list[str]:
-    """Where Python's own files are, also when an environment's interpreter borrows them from a base."""
-    library = os.path.dirname(os.path.realpath(os.__file__))
-    return [library, *(os.path.join(prefix, "lib") for prefix in (sys.prefix, sys.base_prefix))]
-
-
 def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
     real_path, as_text = os.path.realpath, os.fsdecode
-    folders = tuple(os.path.join(root, "") for root in roots)
+    files = frozenset(map(real_path, roots))
+    folders = tuple(os.path.join(file, "") for file in files)
 
     def may_read(path: object) -> bool:
         if isinstance(path, int):
@@ -89,9 +75,9 @@ def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
         if not isinstance(path, str | bytes | os.PathLike):
             return False
         name = as_text(path)
-        if name.startswith(_PROC_FILES):
+        if name.startswith(("/proc/self/", *PROC_FILES)):
             return _PROC_SECRETS.isdisjoint(name.split("/")) and ".." not in name
         real = real_path(name)
-        return real in roots or real.startswith(folders)
+        return real in files or real.startswith(folders)
 
     return may_read
