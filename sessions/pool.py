@@ -151,6 +151,8 @@ class Pool:
                     deaths = 0
                     self._on_ready(zygote)
                 await asyncio.shield(zygote.gone)
+            except OSError as error:
+                log.error("the zygote of tier %s cannot be started: %s", tier, error)
             finally:
                 await zygote.close()
             deaths += 1

@@ -51,7 +51,7 @@ class ZygoteProcess:
         self._limits = limits
         self._plan = plan
         self._liveness = liveness
-        self._control, self._its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control: socket.socket
         self._asked: deque[asyncio.Future[SessionProcess]] = deque()
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -65,24 +65,25 @@ class ZygoteProcess:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Start the process; it loads its libraries while this returns."""
+        """Start the process; it loads its libraries while this returns. Raises OSError."""
+        self._control, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         plan = {"steps": list(self._plan.steps), "required": sorted(self._plan.required)}
-        arguments = (self._its_end.fileno(), self._liveness, self.tier, asdict(self._limits), plan)
-        try:
+        arguments = (its_end.fileno(), self._liveness, self.tier, asdict(self._limits), plan)
+        with contextlib.ExitStack() as on_failure, its_end:
+            on_failure.callback(self._control.close)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",
                 "-c",
                 _BOOT.format(root=str(_ROOT), arguments=arguments),
                 env=_ENVIRONMENT,
-                pass_fds=(self._its_end.fileno(), self._liveness),
+                pass_fds=(its_end.fileno(), self._liveness),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C in the terminal is the server's to handle
             )
-        finally:
-            self._its_end.close()
+            on_failure.pop_all()
         self._control.setblocking(False)
         self._loop.add_reader(self._control, self._on_message)
         self._loop.create_task(self._mourn(), name=f"zygote {self.tier}")
@@ -106,7 +107,6 @@ class ZygoteProcess:
     async def close(self) -> None:
         """End it. Its workers are not touched."""
         if self._process is None:
-            self._control.close()
             return
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
