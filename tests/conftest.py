@@ -1,5 +1,6 @@
 """Real servers, real workers: fixtures that start run.py as a process and talk to it over HTTP."""
 
+import json
 import os
 import re
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,32 @@ class Server:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def ask(self, code: str, id: str | None = None, **fields: Any) -> HTTPConnection:
+        """POST /execute on a connection of its own; it has arrived when this returns. See `answer_on`."""
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=60)
+        body = json.dumps({"code": code, "id": id, **fields})
+        connection.request("POST", "/execute", body, {"Content-Type": "application/json"})
+        self.health()  # one event loop serves both: what was sent before has been seen
+        return connection
+
+    def session(self, id: str) -> dict[str, Any]:
+        """GET /sessions/{id}: its figures."""
+        return self.http.get(f"{self.url}/sessions/{id}", timeout=10).json()
+
+    def close(self, id: str) -> None:
+        """DELETE /sessions/{id}, whether it is still there or not."""
+        self.http.delete(f"{self.url}/sessions/{id}", timeout=10)
+
+    def interrupt(self, id: str) -> dict[str, Any]:
+        """POST /sessions/{id}/interrupt."""
+        answer = self.http.post(f"{self.url}/sessions/{id}/interrupt", timeout=10)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def health(self) -> dict[str, Any]:
+        """GET /."""
+        return self.http.get(self.url, timeout=10).json()
+
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -64,7 +93,7 @@ class Server:
         return self.process.wait(20)
 
     def _warm(self, tier: str) -> bool:
-        health = self.http.get(self.url, timeout=10).json()
+        health = self.health()
         return health["workers"].get(tier) == "ready" and health["sessions"]["warm"] > 0
 
 
@@ -77,28 +106,41 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
+def answer_on(connection: HTTPConnection) -> dict[str, Any]:
+    """The answer to what `Server.ask` asked for."""
+    with connection.getresponse() as answer:
+        assert answer.status == 200
+        body = json.loads(answer.read())
+    connection.close()
+    return body
+
+
+@contextmanager
+def running(log: Path, **env: object) -> Iterator[Server]:
+    """A server that is stopped at the end, and must not have logged a fault of its own."""
+    server = Server(log, **env)
+    try:
+        yield server
+    finally:
+        server.stop()
+    text = log.read_text()
+    assert "Traceback" not in text and "never retrieved" not in text, text
+
+
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """A function that starts a server with settings of its own; it is stopped after the test."""
-    servers: list[Server] = []
-
-    def start(**env: object) -> Server:
-        servers.append(Server(tmp_path / f"server{len(servers)}.log", **env))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
+    with ExitStack() as servers:
+        logs = (tmp_path / f"server{number}.log" for number in range(100))
+        yield lambda **env: servers.enter_context(running(next(logs), **env))
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that leave nothing behind but sessions of their own."""
-    server = Server(tmp_path_factory.mktemp("server") / "server.log", MAX_SESSIONS=100).wait_ready()
-    yield server
-    assert server.stop() == 0
-    log = server.log.read_text()
-    assert "Traceback" not in log and "never retrieved" not in log, log
+    with running(tmp_path_factory.mktemp("server") / "server.log", MAX_SESSIONS=100) as server:
+        yield server.wait_ready()
+        assert server.stop() == 0
 
 
 @pytest.fixture
@@ -114,4 +156,4 @@ def session(server: Server) -> Iterator[Callable[..., dict[str, Any]]]:
 
     yield run
     for id in ids:
-        server.http.delete(f"{server.url}/sessions/{id}", timeout=10)
+        server.close(id)
