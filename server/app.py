@@ -30,8 +30,11 @@ class Application(RequestId):
             sessions.drain(seconds)
 
 
-def create_app(settings: Settings) -> Application:
-    """The application. Its lifespan starts and ends every process that it uses."""
+def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> Application:
+    """The application. Its lifespan starts and ends every process that it uses.
+
+    `sandbox`: what GET / tells of the wall.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -64,4 +67,5 @@ def create_app(settings: Settings) -> Application:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.sandbox = sandbox or {}
     return Application(app)

@@ -111,6 +111,7 @@ class Health(BaseModel):
     capabilities: Capabilities
     sessions: SessionFigures
     workers: dict[str, str] = Field(description="each tier of workers: `ready`, `loading` or `down`")
+    sandbox: dict[str, str] = Field(description="each step of the wall around workers, and how it is there")
 
 
 class Problem(BaseModel):

@@ -12,6 +12,10 @@ import uvicorn
 from server.app import create_app
 from server.protocol import BoundedProtocol, most_connections
 from server.settings import Settings
+from sessions.errors import CannotConfine
+from sessions.wall import examine
+
+log = logging.getLogger(__name__)
 
 _DRAIN_S = 4  # what still runs then is interrupted
 
@@ -22,6 +26,15 @@ def serve(settings: Settings) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     try:
+        sandbox = examine(settings.plan, settings.limits)
+    except CannotConfine as missing:
+        print(
+            f"run.py: workers cannot be confined here: {missing} (SANDBOX_REQUIRED says what must be)", file=sys.stderr
+        )
+        return 1
+    for step, how in sandbox.items():
+        log.log(logging.WARNING if how.startswith("absent") else logging.DEBUG, "wall: %s: %s", step, how)
+    try:
         listening = _listen(settings.host, settings.port)
     except OSError as error:
         print(f"run.py: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
@@ -30,7 +43,7 @@ def serve(settings: Settings) -> int:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not listened on
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
-    app = create_app(settings)
+    app = create_app(settings, sandbox)
     config = uvicorn.Config(
         app,
         loop="uvloop",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, AliasGenerator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sandbox.confine.jail import Plan
+from sandbox.confine.jail import STEPS, Plan
 from sandbox.limits import MIB, Limits
 
 VERSION = "0.1.0"
@@ -43,13 +43,29 @@ class Settings(BaseSettings):
     session_libraries: Literal["all", "numpy", "plain"] = _setting(
         "all", "libraries that sessions find loaded: the scientific ones, numpy, or only Python's own"
     )
+    sandbox_steps: str = _setting(
+        ",".join(STEPS), "steps of the wall around workers, in their order; docs/threat-model.md says what each does"
+    )
+    sandbox_required: str = _setting(
+        ",".join(step for step in STEPS if step in Plan().required),
+        "steps without which the server does not start",
+    )
+    allow_stubs_only: bool = _setting(
+        False, "start although required steps are missing: workers are then held by good manners only"
+    )
     list_sessions: bool | None = _setting(
         None, "whether GET /sessions lists ids, with which anyone may use a session; by default only on loopback"
     )
 
     @property
     def plan(self) -> Plan:
-        return Plan()
+        """How workers are confined. Raises SettingsError for a step that does not exist."""
+        steps, required = _steps("SANDBOX_STEPS", self.sandbox_steps), _steps("SANDBOX_REQUIRED", self.sandbox_required)
+        if self.allow_stubs_only:
+            required = ()
+        elif missing := set(required) - set(steps):
+            raise SettingsError(f"SANDBOX_REQUIRED: {', '.join(sorted(missing))} is not in SANDBOX_STEPS")
+        return Plan(steps, frozenset(required))
 
     @property
     def lists_sessions(self) -> bool:
@@ -66,6 +82,13 @@ class Settings(BaseSettings):
         )
 
 
+def _steps(name: str, value: str) -> tuple[str, ...]:
+    steps = tuple(part.strip() for part in value.split(",") if part.strip())
+    if unknown := set(steps) - set(STEPS):
+        raise SettingsError(f"{name}: there is no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    return steps
+
+
 def read_settings(**given: Any) -> Settings:
     """The settings of the environment and `.env`; `given` ones (None is not given) go before.
 
@@ -78,4 +101,5 @@ def read_settings(**given: Any) -> Settings:
         raise SettingsError("; ".join(wrong)) from None
     if settings.timeout_seconds > settings.max_timeout_seconds:
         raise SettingsError("TIMEOUT_SECONDS: it is higher than MAX_TIMEOUT_SECONDS")
+    _ = settings.plan  # says what is wrong with it
     return settings

@@ -8,6 +8,7 @@ SessionsError
 │   └── Draining
 └── Fault                   ours
     ├── NoWorker            none could be had in time
+    ├── CannotConfine       the host lacks a required step of the wall
     └── IllegalTransition   a row that the table of states lacks
 
 WorkerLost stays inside this package: it becomes an Outcome.
@@ -52,6 +53,10 @@ class Fault(SessionsError):
 
 
 class NoWorker(Fault):
+    pass
+
+
+class CannotConfine(Fault):
     pass
 
 

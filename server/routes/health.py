@@ -23,5 +23,6 @@ async def health(request: Request) -> Response:
         ),
         sessions=SessionFigures(open=len(sessions), max=sessions.most, warm=sessions.pool.warm),
         workers=workers,
+        sandbox=request.app.state.sandbox,
     )
     return JSONResponse(body.model_dump())
