@@ -47,6 +47,7 @@ def main() -> None:
         log_config=None,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,
     )
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -21,7 +21,8 @@ from io import BufferedReader, FileIO, TextIOWrapper  # bound here: user code ma
 from typing import Any
 
 _LENGTH = struct.Struct("<Q")
-_WANTED_AT = _LENGTH.size  # behind the length: the number of the execution that is to be interrupted
+_WANTED_AT = 8  # behind the length: the number of the execution that is to be interrupted
+_ANSWERED_AT = 16  # how much of the text has been answered
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
 _PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
@@ -56,19 +57,20 @@ def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
 
     Everything on the tape is hostile: lengths are clamped and reads are bounded.
     """
-    header = posix.pread(fd, _LENGTH.size, 0)
-    length = _LENGTH.unpack(header)[0] if len(header) == _LENGTH.size else 0
+    length, answered = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in (0, _ANSWERED_AT))
     start = raw_start(output_bytes)
     raw = max(0, posix.lseek(fd, 0, os.SEEK_CUR) - start)
-    text = read(fd, 0, min(length, output_bytes))
+    text = read(fd, min(answered, output_bytes), min(length, output_bytes))
     text += posix.pread(fd, min(raw, output_bytes - len(text)), start)
     return text, length + raw > output_bytes
 
 
 def decode(data: bytes, *, cut: bool) -> str:
     """Text of printed bytes; what is not UTF-8 is escaped. `cut`: a character halved by the bound goes."""
+    if not cut:
+        return data.decode("utf-8", "backslashreplace")
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-    return decoder.decode(data, final=not cut)
+    return decoder.decode(data)
 
 
 def _map(fd: int, length: int) -> mmap.mmap:
@@ -108,12 +110,14 @@ class Tape:
     def begin(self) -> None:
         """Drop what has been answered; what threads printed since stays, as the beginning of the next text."""
         with self._lock:
-            late = self._map[_TEXT + self._answered : _TEXT + self._length]
+            late = self._map[_TEXT + self._answered : _TEXT + self._length] if self._length > self._answered else b""
             if self._length > _KEEP:
                 self._map.madvise(mmap.MADV_REMOVE, _TEXT, self._length)
             self._length = self._answered = self._text = self._buffered = 0
             self.truncated = False
-            self._insert(late)
+            if late:
+                self._insert(late)
+            _LENGTH.pack_into(self._map, _ANSWERED_AT, 0)
             self._note_length()
 
     def write_text(self, data: bytes) -> None:
@@ -156,6 +160,7 @@ class Tape:
         with self._lock:
             self.settle()
             self._answered = self._length
+            _LENGTH.pack_into(self._map, _ANSWERED_AT, self._answered)
             return self._length
 
     def _pass_text_on(self) -> None:
@@ -182,7 +187,7 @@ class Tape:
             data = data[:room]
             self.truncated = True
         at = _TEXT + self._length - before
-        tail = self._map[at : at + before]
+        tail = self._map[at : at + before] if before else b""
         self._map[at : at + len(data)] = data
         if before:
             self._map[at + len(data) : at + len(data) + before] = tail
@@ -271,6 +276,8 @@ class Capture:
         self.out = out
         self.err = err
         self._stdin = stdin
+        self._stdin_bytes = 0
+        self._read_stream: TextIOWrapper | None = None
         self._streams: dict[str, _Stream] = {}
         sys.stdout = sys.stderr = None  # the zygote's; begin() puts ours there
 
@@ -283,12 +290,20 @@ class Capture:
         self._mend("stdout", self.out, 1, line_buffered=False)
         self._mend("stderr", self.err, 2, line_buffered=True)
         _mend_descriptor(0, self._stdin)
+        if self._is_stdin_fresh():
+            return
         posix.lseek(self._stdin, 0, os.SEEK_SET)
         raw = FileIO(0, "r", closefd=False)
         raw.name = "<stdin>"
         stream = TextIOWrapper(BufferedReader(raw), "utf-8", "surrogateescape")
         stream.__dict__["mode"] = "r"
-        sys.stdin = sys.__stdin__ = stream  # type: ignore[misc]
+        sys.stdin = sys.__stdin__ = self._read_stream = stream  # type: ignore[misc]
+
+    def _is_stdin_fresh(self) -> bool:
+        """Whether the stream of the last execution can serve again: the file is empty, and was."""
+        before, self._stdin_bytes = self._stdin_bytes, posix.lseek(self._stdin, 0, os.SEEK_END)
+        stream = self._read_stream
+        return before == self._stdin_bytes == 0 and stream is not None and sys.stdin is stream and not stream.closed
 
     def flush(self) -> None:
         """What CPython does last: flush the standard streams that the code put in place of ours."""
@@ -299,11 +314,13 @@ class Capture:
             try:
                 if _is_open(stream) and hasattr(stream, "flush"):
                     stream.flush()
+            except (KeyboardInterrupt, MemoryError):
+                raise
             except BaseException as error:
                 if name == "stdout":  # CPython ignores stderr's
+                    sys.stderr.write(f"Exception ignored in: {stream!r}\n")
                     trace = error.__traceback__.tb_next if error.__traceback__ else None
-                    arguments: Any = sys.UnraisableHookArgs
-                    sys.unraisablehook(arguments((type(error), error, trace, None, stream)))
+                    sys.__excepthook__(type(error), error.with_traceback(trace), trace)
 
     def _mend(self, name: str, tape: Tape, fileno: int, *, line_buffered: bool) -> None:
         own = self._streams.get(name)
@@ -317,7 +334,7 @@ class Capture:
 
 def _mend_descriptor(number: int, fd: int) -> None:
     try:
-        posix.fstat(number)
+        posix.get_inheritable(number)
     except OSError:  # the code closed it
         posix.dup2(fd, number)
 

@@ -56,10 +56,9 @@ class Interpreter(code.InteractiveInterpreter):
         self._output_bytes = output_bytes
         self._meter = meter
         self._ballast: mmap.mmap | None = None
-        self._mark = 0
+        self._mark: int | None = None  # length of stderr before the traceback of an interrupt
         self._signals = Signals()
-        self._trace: Any = None  # the user's, put aside between executions
-        self._profile: Any = None
+        self._hooks: tuple[Any, Any] = (None, None)  # the user's trace and profile functions, between executions
 
     def run(self, source: str, number: int = 0) -> Ended:
         """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does.
@@ -67,18 +66,18 @@ class Interpreter(code.InteractiveInterpreter):
         `number`: which execution this is, counted from 1; an interrupt says which one it means.
         """
         self._capture.begin()
-        self._mark = 0
+        self._mark = None
         started = perf_counter()
         status = Status.DONE
         result = None
         try:
             self._load_ballast()
             self.locals.pop("__warningregistry__", None)  # each program warns anew
-            sys.settrace(self._trace)
-            sys.setprofile(self._profile)
-            self._signals.admit(interrupted=number > 0 and self._capture.out.wanted == number)
-            status, result = self._run(source)
-        except KeyboardInterrupt:  # at the first line, or while the traceback was being printed
+            if self._hooks != (None, None):
+                sys.settrace(self._hooks[0])
+                sys.setprofile(self._hooks[1])
+            status, result = self._run(source, number)
+        except KeyboardInterrupt:  # while the traceback was being printed
             status = Status.INTERRUPTED
         except MemoryError:
             status = Status.OUT_OF_MEMORY
@@ -86,27 +85,29 @@ class Interpreter(code.InteractiveInterpreter):
             sys.__excepthook__(type(error), error, _trim(error))
         finally:
             late = self._signals.exclude()
-            self._trace, self._profile = sys.gettrace(), sys.getprofile()
-            sys.settrace(None)
-            sys.setprofile(None)
+            self._hooks = sys.gettrace(), sys.getprofile()
+            if self._hooks != (None, None):
+                sys.settrace(None)
+                sys.setprofile(None)
         if isinstance(late, KeyboardInterrupt):
             status = Status.INTERRUPTED
-        if status is Status.OUT_OF_MEMORY or self._meter.headroom() < 2 * _BALLAST_BYTES:
-            self.drop_ballast()
         wall = perf_counter() - started
+        peak, headroom = self._meter.read()
+        if status is Status.OUT_OF_MEMORY or headroom < 2 * _BALLAST_BYTES:
+            self.drop_ballast()
         out, err = self._capture.out.finish(), self._capture.err.finish()
         truncated = self._capture.out.truncated or self._capture.err.truncated
         if result is not None and len(result) > self._output_bytes:
             result, truncated = result[: self._output_bytes], True
         return Ended(
             status,
-            Usage(wall, self._meter.peak()),
+            Usage(wall, peak),
             out,
             err,
-            min(self._mark, err) if status is Status.INTERRUPTED else err,
+            err if self._mark is None else min(self._mark, err),
             truncated,
             result,
-            [],
+            (),
             _thread._count(),
         )
 
@@ -122,35 +123,40 @@ class Interpreter(code.InteractiveInterpreter):
             with contextlib.suppress(OSError, MemoryError):
                 self._ballast = mmap.mmap(-1, _BALLAST_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
-    def _run(self, source: str) -> tuple[Status, str | None]:
+    def _run(self, source: str, number: int) -> tuple[Status, str | None]:
+        status, result, error = Status.DONE, None, None
         try:
-            return Status.DONE, self._evaluate(source)
+            self._signals.admit(lambda: number > 0 and self._capture.out.wanted == number)
+            result = self._evaluate(source)
         except MemoryError:
             return Status.OUT_OF_MEMORY, None
         except BaseException as raised:
             error = raised
-        # Outside of the handler: an error in a hook of the user's has none of ours as its context.
-        self._mark = self._capture.err.length
-        self._report(error)
+        if error is not None:  # outside of the handler: an error in a hook of the user's has none of ours as context
+            if isinstance(error, KeyboardInterrupt):
+                status = Status.INTERRUPTED
+                self._mark = self._capture.err.length
+            self._report(error)
         self._capture.flush()
-        return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.DONE, None
+        return status, result
 
     def _evaluate(self, source: str) -> str | None:
+        body, last = self._compile(source)
+        if body is not None:
+            exec(body, self.locals)  # noqa: S102 - running other people's code is what this is for
+        value = eval(last, self.locals) if last is not None else None  # noqa: S307
+        return self._repr(value) if value is not None else None
+
+    def _compile(self, source: str) -> tuple[CodeType | None, CodeType | None]:
+        """The program, and apart from it its last statement when that is an expression."""
         try:
-            body, last = self._compile(source)
+            return self._translate(source)
         except SyntaxError as error:
             if error.end_offset == -1 and "unindent" not in error.msg and sys.version_info < (3, 12):
                 error.offset = None  # reading a file, CPython shows no caret at its end
             raise
-        if body is not None:
-            exec(body, self.locals)  # noqa: S102 - running other people's code is what this is for
-        value = eval(last, self.locals) if last is not None else None  # noqa: S307
-        result = self._repr(value) if value is not None else None
-        self._capture.flush()
-        return result
 
-    def _compile(self, source: str) -> tuple[CodeType | None, CodeType | None]:
-        """The program, and apart from it its last statement when that is an expression."""
+    def _translate(self, source: str) -> tuple[CodeType | None, CodeType | None]:
         if "\0" in source:
             raise _null_byte(source)
         source = source.removeprefix("\ufeff")

@@ -11,7 +11,7 @@ from resource import RUSAGE_SELF, getrusage  # bound here: user code may patch r
 
 from sandbox.confine.descriptors import park
 
-_WORTH_A_RESET = 2**20  # resetting the kernel's peak costs more than a wrong megabyte of it
+_WORTH_A_RESET = 2**20 // mmap.PAGESIZE  # resetting the kernel's peak costs more than a wrong megabyte of it
 
 
 class MemoryMeter:
@@ -26,26 +26,20 @@ class MemoryMeter:
     def begin(self) -> None:
         """Count growth from now on."""
         posix.write(self._reset, b"5")  # the peak begins anew: see proc(5)
-        self._birth_bytes = self._read()[0]
-        self._most_data_bytes = self._data() + self._limit_bytes
+        self._birth_pages, _, data = self._pages()
+        self._most_data_pages = data + self._limit_bytes // mmap.PAGESIZE
 
-    def headroom(self) -> int:
-        """How many bytes can still be allocated before the ceiling, about."""
-        return self._most_data_bytes - self._data()
-
-    def peak(self) -> int:
-        """The largest growth in bytes since the last call; at least what there is now."""
-        own, shared = self._read()
-        peak = getrusage(RUSAGE_SELF).ru_maxrss * 1024 - shared
+    def read(self) -> tuple[int, int]:
+        """Two counts of bytes: the largest growth since the last call, and what can still be allocated, about."""
+        own, shared, data = self._pages()
+        peak = getrusage(RUSAGE_SELF).ru_maxrss * 1024 // mmap.PAGESIZE - shared
         if peak - own > _WORTH_A_RESET:
             posix.write(self._reset, b"5")
-        return max(0, max(own, peak) - self._birth_bytes)
+        growth = max(0, max(own, peak) - self._birth_pages)
+        return growth * mmap.PAGESIZE, (self._most_data_pages - data) * mmap.PAGESIZE
 
-    def _read(self) -> tuple[int, int]:
-        """Resident bytes of its own, and those that are shared or of files."""
+    def _pages(self) -> tuple[int, int, int]:
+        """Resident pages of its own; those that are shared or of files; mapped ones that it may write."""
         fields = posix.pread(self._statm, 256, 0).split()
-        resident, shared = int(fields[1]), int(fields[2])
-        return (resident - shared) * mmap.PAGESIZE, shared * mmap.PAGESIZE
-
-    def _data(self) -> int:
-        return int(posix.pread(self._statm, 256, 0).split()[5]) * mmap.PAGESIZE
+        shared = int(fields[2])
+        return int(fields[1]) - shared, shared, int(fields[5])

@@ -2,9 +2,9 @@
 
 import os
 import signal
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Status(StrEnum):
@@ -15,14 +15,12 @@ class Status(StrEnum):
     OUT_OF_MEMORY = "out of memory"  # by a MemoryError that nothing caught
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     wall_s: float = 0.0
     memory_bytes: int = 0  # peak over what the worker held at birth
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """One execution, as the worker reports it. The printed text is on the tapes; these are its lengths."""
 
     status: Status
@@ -32,7 +30,7 @@ class Ended:
     mark_bytes: int = 0  # how much of stderr was there before the last traceback
     truncated: bool = False
     result: str | None = None
-    outputs: list[dict[str, Any]] = field(default_factory=list)
+    outputs: Sequence[dict[str, Any]] = ()
     threads: int = 0  # Python threads besides the main one that are still there
 
 
@@ -47,8 +45,7 @@ class Error(StrEnum):
     INTERRUPTED = "execution interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class Printed:
+class Printed(NamedTuple):
     """What an execution printed, as text."""
 
     stdout: str = ""
@@ -56,8 +53,7 @@ class Printed:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One execution, as its caller is told."""
 
     session_id: str
@@ -66,7 +62,7 @@ class Outcome:
     error: Error | None = None
     detail: str | None = None  # the error's cause in words
     result: str | None = None
-    outputs: list[dict[str, Any]] = field(default_factory=list)
+    outputs: Sequence[dict[str, Any]] = ()
     usage: Usage = Usage()
 
 

@@ -1,53 +1,61 @@
 """Signals act in user code only.
 
-In between, the main thread blocks them, and the user's handlers are put aside where threads of the user's, with a
-mask of their own, could still set them off. SIGINT is ignored: one that comes too late for its execution is gone.
-One that comes too early for its execution is not lost, because the server notes on the tape which one it means.
+In between, SIGINT is ignored, so that one that comes too late for its execution is gone; one that comes too early
+is not lost, because the server notes on the tape which execution it means. Timers of the user's are blocked, and go
+off when the next execution begins. Where there are threads of the user's, with masks of their own, all handlers are
+put aside, for Python runs them in the main thread, wherever that is.
 """
 
 import _signal  # type: ignore[import-not-found] # signal's own functions make enums, and take ten times as long
 import _thread
+from collections.abc import Callable
 from typing import Any
 
-_BLOCKED = frozenset(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
+_SIGINT = _signal.SIGINT
+_TIMERS = frozenset((_signal.SIGALRM, _signal.SIGVTALRM, _signal.SIGPROF))
+_ALL = frozenset(_signal.valid_signals()) - {_SIGINT, _signal.SIGKILL, _signal.SIGSTOP}
 
 
 class Signals:
     """Opens and closes the door between signals and user code. The door is closed when it is made."""
 
     def __init__(self) -> None:
-        self._mask: set[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
-        self._handlers: dict[int, Any] = {_signal.SIGINT: _signal.default_int_handler}
+        _signal.signal(_SIGINT, _signal.SIG_IGN)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _TIMERS)
+        self._unblock = _TIMERS
+        self._handlers: dict[int, Any] = {_SIGINT: _signal.default_int_handler}
         self._noted: set[int] = set()
         self._noting = self._note
-        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
 
-    def admit(self, *, interrupted: bool) -> None:
-        """From here on signals act. `interrupted`: the interrupt for this execution has come already."""
+    def admit(self, is_wanted: Callable[[], bool]) -> None:
+        """From here on signals act. `is_wanted`: whether the interrupt for this execution was sent already."""
+        _signal.signal(_SIGINT, _signal.SIG_IGN)  # again: it drops what the user's own mask has kept pending
         handlers, self._handlers = self._handlers, {}
         for signum, handler in handlers.items():
             _signal.signal(signum, handler)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
+        # Read behind that: the server notes it first and sends it then, so it is either noted or on its way.
+        interrupted = is_wanted()
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, self._unblock)
         noted, self._noted = self._noted, set()
         for signum in noted:
             _signal.raise_signal(signum)
         if interrupted:
-            _signal.raise_signal(_signal.SIGINT)
+            _signal.raise_signal(_SIGINT)
 
     def exclude(self) -> BaseException | None:
         """From here on none does. Returns what a handler of the user's raised meanwhile."""
         late = None
-        blocked = False
+        blocked = None
         while True:
             try:
-                if not blocked:
-                    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
-                    if mask != _BLOCKED:
-                        self._mask = mask
-                    blocked = True
-                self._put_aside(_signal.SIGINT, _signal.SIG_IGN)
+                if blocked is None:
+                    blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _TIMERS)
+                    self._unblock = _TIMERS - blocked
+                if _SIGINT not in self._handlers:
+                    self._handlers[_SIGINT] = _signal.getsignal(_SIGINT)
+                _signal.signal(_SIGINT, _signal.SIG_IGN)
                 if _thread._count():
-                    for signum in _BLOCKED - {_signal.SIGINT}:
+                    for signum in _ALL:
                         if callable(_signal.getsignal(signum)):
                             self._put_aside(signum, self._noting)
                 return late
@@ -56,7 +64,7 @@ class Signals:
 
     def _put_aside(self, signum: int, instead: Any) -> None:
         handler = _signal.getsignal(signum)
-        if handler != instead:
+        if handler is not instead:
             self._handlers.setdefault(signum, handler)
             _signal.signal(signum, instead)
 

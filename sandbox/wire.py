@@ -1,6 +1,7 @@
-"""The grammar of the two queues: a 4-byte big-endian length, then one JSON object.
+"""The grammar of the two queues: a 4-byte length, then a body of fixed fields and texts, big-endian.
 
-The answer side is written by code that nobody trusts: bounded, each field checked, never pickled.
+A request is its code in UTF-8. An answer is a head of fixed fields, the result in UTF-8, and the rich outputs as
+JSON. The answer side is written by code that nobody trusts: bounded, each field checked, never pickled.
 """
 
 import json.encoder
@@ -13,26 +14,28 @@ from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.outcome import Ended, Status, Usage
 
 _LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">BB?dQQQQQi")  # kind, status, truncated, wall, memory, out, err, mark, threads, result bytes
+_READY, _CANNOT, _ANSWER = range(3)
+_STATUSES = tuple(Status)
+_NUMBERS = {status: number for number, status in enumerate(_STATUSES)}
+_NO_RESULT = -1
+_COUNT_MAX = 2**53  # the largest integer that JSON carries exactly everywhere
+_MOST_OUTPUTS = 256
+
 # The C parts of json, made once: user code may patch the module that it shares with us.
 _chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
     None, repr, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False
 )
 _scan = json.scanner.c_make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+# Possessive throughout, and a string that does not end is one too: it never tries a place twice.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _CHEAP_BYTES = 64 * 1024  # whatever such a body holds, it is parsed in a few milliseconds
 _MOST_STRINGS, _MOST_AROUND_BYTES = 4096, 64 * 1024
-_MOST_OUTPUTS = 256
-_COUNT_MAX = 2**53  # the largest integer that JSON carries exactly everywhere
 
 
 class WireError(Exception):
     """The other side broke the grammar."""
-
-
-def frame(message: dict[str, Any]) -> bytes:
-    """The bytes of one message: a dict of JSON values in, length and body out."""
-    body = "".join(_chunks(message, 0)).encode("ascii")
-    return _LENGTH.pack(len(body)) + body
 
 
 class FrameReader:
@@ -54,6 +57,8 @@ class FrameReader:
         Raises WireError when a length is larger than `most`.
         """
         buffer = self._buffer
+        if not buffer and 4 <= len(data) == _LENGTH.unpack_from(data)[0] + 4 <= self._most + 4:
+            return [data[4:]]  # one whole frame, as nearly always
         buffer += data
         bodies = []
         while len(buffer) >= 4:
@@ -69,28 +74,79 @@ class FrameReader:
 
 def request(code: str) -> bytes:
     """The frame that asks for one execution. Raises WireError when it is longer than the worker would read."""
-    data = frame({"code": code})
-    if len(data) > REQUEST_FRAME_BYTES:
-        raise WireError(f"a request of {len(data)} bytes; at most {REQUEST_FRAME_BYTES} are sent")
-    return data
+    body = code.encode("utf-8", "surrogatepass")
+    if len(body) > REQUEST_FRAME_BYTES:
+        raise WireError(f"a request of {len(body)} bytes; at most {REQUEST_FRAME_BYTES} are sent")
+    return _LENGTH.pack(len(body)) + body
+
+
+def parse_request(body: bytes) -> str:
+    """The code in a request's body."""
+    return body.decode("utf-8", "surrogatepass")
+
+
+def ready() -> bytes:
+    """The frame by which a worker says that it can be asked."""
+    return _frame(_READY, b"")
+
+
+def cannot(why: str) -> bytes:
+    """The frame by which a worker says why it will never be ready."""
+    return _frame(_CANNOT, why.encode())
+
+
+def parse_birth(body: bytes) -> str | None:
+    """None for a worker that is ready, else why it will never be. Raises WireError for anything else."""
+    kind, text = body[:1], body[1:1000]
+    if kind == bytes([_READY]):
+        return None
+    if kind == bytes([_CANNOT]):
+        return text.decode("utf-8", "backslashreplace")
+    raise WireError("it did not say that it is ready")
 
 
 def answer(ended: Ended) -> bytes:
     """The frame that reports one execution."""
-    return frame(
-        {
-            "status": ended.status,
-            "wall": ended.usage.wall_s,
-            "memory": ended.usage.memory_bytes,
-            "out": ended.stdout_bytes,
-            "err": ended.stderr_bytes,
-            "mark": ended.mark_bytes,
-            "truncated": ended.truncated,
-            "result": ended.result,
-            "outputs": ended.outputs,
-            "threads": ended.threads,
-        }
+    result = b"" if ended.result is None else ended.result.encode()
+    head = _HEAD.pack(
+        _ANSWER,
+        _NUMBERS[ended.status],
+        ended.truncated,
+        ended.usage.wall_s,
+        ended.usage.memory_bytes,
+        ended.stdout_bytes,
+        ended.stderr_bytes,
+        ended.mark_bytes,
+        ended.threads,
+        _NO_RESULT if ended.result is None else len(result),
     )
+    outputs = "".join(_chunks(ended.outputs, 0)).encode("ascii") if ended.outputs else b""
+    return _LENGTH.pack(len(head) + len(result) + len(outputs)) + head + result + outputs
+
+
+def parse_answer(body: bytes) -> Ended:
+    """What the worker reports, each field checked. Raises WireError naming the first one that is wrong."""
+    try:
+        kind, status, truncated, wall, memory, out, err, mark, threads, length = _HEAD.unpack_from(body)
+    except struct.error as error:
+        raise WireError("an answer that is too short") from error
+    if kind != _ANSWER or status >= len(_STATUSES):
+        raise WireError("an unknown kind or status")
+    if not 0.0 <= wall < _COUNT_MAX:
+        raise WireError("wall is not a number of seconds")
+    if max(memory, out, err, mark, threads) > _COUNT_MAX:
+        raise WireError("a count that is too large")
+    end = _HEAD.size + max(length, 0)
+    if length < _NO_RESULT or end > len(body):
+        raise WireError("a result that does not fit its frame")
+    result = None
+    if length != _NO_RESULT:
+        try:
+            result = body[_HEAD.size : end].decode()
+        except UnicodeDecodeError as error:
+            raise WireError("result is not UTF-8") from error
+    outputs = _outputs(body[end:]) if end < len(body) else []
+    return Ended(_STATUSES[status], Usage(wall, memory), out, err, mark, truncated, result, outputs, threads)
 
 
 def is_simple(body: bytes) -> bool:
@@ -109,59 +165,25 @@ def is_simple(body: bytes) -> bool:
     return around + len(body) - end <= _MOST_AROUND_BYTES
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object in a frame body. Raises WireError for anything else, however large, deep or odd."""
-    if not is_simple(body):
-        raise WireError("too many values")
+def _frame(kind: int, text: bytes) -> bytes:
+    return _LENGTH.pack(1 + len(text)) + bytes([kind]) + text
+
+
+def _outputs(data: bytes) -> list[dict[str, Any]]:
+    """The MIME bundles in the JSON behind an answer. Raises WireError for anything else, however large, deep or odd."""
+    if not is_simple(data):
+        raise WireError("outputs of too many values")
     try:
-        text = body.decode()
-        message, end = _scan(text, 0)
+        text = data.decode()
+        outputs, end = _scan(text, 0)
     except (ValueError, RecursionError, StopIteration) as error:
-        raise WireError(f"not JSON: {type(error).__name__}") from error
-    if end != len(text):
-        raise WireError("more than one JSON value")
-    if not isinstance(message, dict):
-        raise WireError(f"a JSON object was due, not {type(message).__name__}")
-    return message
-
-
-def parse_answer(body: bytes) -> Ended:
-    """What the worker reports, each field checked. Raises WireError naming the first one that is wrong."""
-    message = parse(body)
-    result = message.get("result")
-    if not (result is None or _is_text(result)):
-        raise WireError("result is neither text nor null")
-    truncated = message.get("truncated")
-    if not isinstance(truncated, bool):
-        raise WireError("truncated is not a boolean")
-    wall = message.get("wall")
-    if type(wall) is not float or not 0 <= wall < _COUNT_MAX:
-        raise WireError("wall is not a number of seconds")
-    return Ended(
-        _status(message),
-        Usage(wall, _count(message, "memory")),
-        _count(message, "out"),
-        _count(message, "err"),
-        _count(message, "mark"),
-        truncated,
-        result,
-        _outputs(message),
-        _count(message, "threads"),
-    )
-
-
-def _status(message: dict[str, Any]) -> Status:
-    try:
-        return Status(str(message.get("status")))
-    except ValueError as error:
-        raise WireError("an unknown status") from error
-
-
-def _count(message: dict[str, Any], key: str) -> int:
-    value = message.get(key)
-    if type(value) is not int or not 0 <= value <= _COUNT_MAX:
-        raise WireError(f"{key} is not a count")
-    return value
+        raise WireError(f"outputs are not JSON: {type(error).__name__}") from error
+    if end != len(text) or not isinstance(outputs, list) or len(outputs) > _MOST_OUTPUTS:
+        raise WireError("outputs is not a list of some MIME bundles")
+    for bundle in outputs:
+        if not isinstance(bundle, dict) or not all(_is_text(k) and _is_text(v) for k, v in bundle.items()):
+            raise WireError("an output is not a MIME bundle of texts")
+    return outputs
 
 
 def _is_text(value: object) -> bool:
@@ -173,13 +195,3 @@ def _is_text(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _outputs(message: dict[str, Any]) -> list[dict[str, Any]]:
-    outputs = message.get("outputs")
-    if not isinstance(outputs, list) or len(outputs) > _MOST_OUTPUTS:
-        raise WireError("outputs is not a list of some MIME bundles")
-    for bundle in outputs:
-        if not isinstance(bundle, dict) or not all(_is_text(k) and _is_text(v) for k, v in bundle.items()):
-            raise WireError("an output is not a MIME bundle of texts")
-    return outputs

@@ -64,15 +64,15 @@ def _serve(queue: Queue, jail: Jail) -> NoReturn:
     try:
         jail.enter()
     except StepMissing as missing:
-        posix.write(answers, wire.frame({"cannot": str(missing)}))
+        posix.write(answers, wire.cannot(str(missing)))
         posix._exit(0)
-    posix.write(answers, wire.frame({"ready": posix.getpid()}))
+    posix.write(answers, wire.ready())
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
     number = 0
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
             number += 1
-            _send(answers, _answer(interpreter, wire.parse(body)["code"], number))
+            _send(answers, _answer(interpreter, wire.parse_request(body), number))
     posix._exit(0)
 
 

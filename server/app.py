@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from server import errors
-from server.middleware import RequestId
+from server.middleware import Entrance
 from server.routes import documentation, health, sessions
 from server.routes.execute import Execute
 from server.settings import Settings
@@ -16,11 +16,13 @@ from sessions.errors import SessionsError
 from sessions.manager import SessionManager
 
 
-class Application(RequestId):
+class Application(Entrance):
     """The ASGI application."""
 
-    def __init__(self, starlette: Starlette) -> None:
-        super().__init__(starlette)
+    def __init__(self, starlette: Starlette, settings: Settings) -> None:
+        execute = Execute(settings, starlette.state)
+        starlette.routes.append(Route("/execute", execute, methods=["POST"]))  # tells other methods what is allowed
+        super().__init__(starlette, {("POST", "/execute"): execute}, settings.hosts)
         self.state = starlette.state
 
     def drain(self, seconds: float) -> None:
@@ -51,7 +53,6 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
 
     app = Starlette(
         routes=[
-            Route("/execute", Execute(settings), methods=["POST"]),
             Route("/", health.health),
             Route("/sessions", sessions.list_sessions),
             Route("/sessions/{id}", sessions.OneSession, methods=["GET", "DELETE"]),
@@ -60,7 +61,6 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
         ],
         exception_handlers={
             SessionsError: errors.on_refusal,
-            errors.BadBody: errors.on_bad_body,
             HTTPException: errors.on_http,
             Exception: errors.on_fault,
         },
@@ -68,4 +68,4 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
     )
     app.state.settings = settings
     app.state.sandbox = sandbox or {}
-    return Application(app)
+    return Application(app, settings)

@@ -13,6 +13,7 @@ from server.errors import BadBody
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_MOST_BYTES_UNDER_WAY = 128 * 2**20
 MOST_BYTES = 2 * ESCAPED_BYTES * SOURCE_CHARS + 4096  # code and stdin, every character of them escaped
 
 
@@ -20,12 +21,29 @@ class ClientGone(Exception):
     """The client left before its request was complete."""
 
 
-async def read(scope: Scope, receive: Receive, model: type[Model]) -> Model:
-    """The request's body as a `model`. Raises BadBody (400, 413, 415, 422) or ClientGone."""
+class BodyBudget:
+    """Bounds the bytes of all bodies that are on their way in, for a large one is held until it is whole."""
+
+    def __init__(self, most_bytes: int = _MOST_BYTES_UNDER_WAY) -> None:
+        self._left = most_bytes
+
+    def take(self, size: int) -> None:
+        """Count bytes in. Raises BadBody (503) when there are too many."""
+        if size > self._left:
+            raise BadBody(HTTPStatus.SERVICE_UNAVAILABLE, "Too many large requests at once: try again")
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        """Count them out."""
+        self._left += size
+
+
+async def read(scope: Scope, receive: Receive, model: type[Model], budget: BodyBudget) -> Model:
+    """The request's body as a `model`. Raises BadBody (400, 413, 415, 422, 503) or ClientGone."""
     kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
     if kind.partition(b";")[0].strip().lower() != b"application/json":
         raise BadBody(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body as JSON, with Content-Type: application/json")
-    body = await _collect(receive)
+    body = await _collect(receive, budget)
     _check_shape(body)
     try:
         return model.model_validate_json(body)
@@ -44,23 +62,27 @@ async def read(scope: Scope, receive: Receive, model: type[Model]) -> Model:
         raise _wrong_fields(error) from None
 
 
-async def _collect(receive: Receive) -> bytes:
+async def _collect(receive: Receive, budget: BodyBudget) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body") and len(message["body"]) <= MOST_BYTES:
         return bytes(message["body"])
     parts, size = [], 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        parts.append(message["body"])
-        size += len(message["body"])
-        if size > MOST_BYTES:
-            raise BadBody(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is too large: at most {MOST_BYTES} bytes are read"
-            )
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message["body"]
+            budget.take(len(part))
+            size += len(part)
+            parts.append(part)
+            if size > MOST_BYTES:
+                sentence = f"The body is too large: at most {MOST_BYTES} bytes are read"
+                raise BadBody(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, sentence)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await receive()
+    finally:
+        budget.give_back(size)
 
 
 def _check_shape(body: bytes) -> None:

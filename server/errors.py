@@ -30,25 +30,44 @@ class BadBody(Exception):
         self.detail = detail
 
 
-async def on_refusal(request: Request, error: Exception) -> JSONResponse:
-    """A refusal or fault of the sessions."""
-    assert isinstance(error, errors.SessionsError)
+def refusal(error: errors.SessionsError) -> JSONResponse:
+    """The answer to a refusal or fault of the sessions. Raises it again if no caller can do anything about it."""
     status = STATUS.get(type(error))
     if status is None:
-        raise error  # a fault that no caller can do anything about
+        raise error
     if isinstance(error, errors.Fault):
         log.error("%s", error)
-    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else None
-    return JSONResponse({"error": str(error)}, status, headers)
+    return _problem(status, {"error": str(error)})
 
 
-async def on_bad_body(request: Request, error: Exception) -> JSONResponse:
-    """A body that cannot be used."""
-    assert isinstance(error, BadBody)
+def bad_body(error: BadBody) -> JSONResponse:
+    """The answer to a body that cannot be used."""
     body: dict[str, object] = {"error": str(error)}
     if error.detail is not None:
         body["detail"] = error.detail
-    return JSONResponse(body, error.status)
+    return _problem(error.status, body)
+
+
+def fault() -> JSONResponse:
+    """The answer to anything else: our fault; its cause is in the log with the request id."""
+    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "Internal server error"})
+
+
+def misdirected(host: str) -> JSONResponse:
+    """The answer to a request for a host that this server is not."""
+    sentence = f"This server does not answer for the host {host[:100]!r}; the setting ALLOWED_HOSTS says for which"
+    return _problem(HTTPStatus.MISDIRECTED_REQUEST, {"error": sentence})
+
+
+def _problem(status: HTTPStatus, body: dict[str, object]) -> JSONResponse:
+    headers = {"Retry-After": _RETRY_AFTER[status]} if status in _RETRY_AFTER else None
+    return JSONResponse(body, status, headers)
+
+
+async def on_refusal(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's handler for refusals."""
+    assert isinstance(error, errors.SessionsError)
+    return refusal(error)
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:
@@ -62,5 +81,5 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_fault(request: Request, error: Exception) -> JSONResponse:
-    """Anything else is our fault; its cause is in the log with the request id."""
-    return JSONResponse({"error": "Internal server error"}, HTTPStatus.INTERNAL_SERVER_ERROR)
+    """Starlette's handler for anything else."""
+    return fault()

@@ -1,37 +1,63 @@
-"""What every answer gets: a request id; and what every fault gets: a line in the log that names it."""
+"""What every request meets first: the check of its host, its id, and the log of what nobody handled."""
 
 import logging
 import os
+from collections.abc import Awaitable, Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server import errors
 from server.body import ClientGone
 
 log = logging.getLogger(__name__)
 
-SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
+_HEADERS = (b"x-content-type-options", b"nosniff")
 
 
-class RequestId:
-    """Adds X-Request-ID to each answer, and logs what nobody handled with it."""
+class Entrance:
+    """Leads a request to the app of its method and path in `direct`, or to `app`.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `hosts`: the names in a Host header that are answered, or None for all. A page of a stranger's that had its name
+    lead to this address would be answered otherwise.
+    """
+
+    def __init__(self, app: ASGIApp, direct: dict[tuple[str, str], ASGIApp], hosts: Collection[str] | None) -> None:
         self._app = app
+        self._direct = direct
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = os.urandom(8).hex()
+        begun = False
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
-            await send(message)
+                begun = True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), _HEADERS]
+            return send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            if self._hosts is not None and (host := _host(scope)) not in self._hosts:
+                await errors.misdirected(host)(scope, receive, send_with_id)
+                return
+            app = self._direct.get((scope["method"], scope["path"]), self._app)
+            await app(scope, receive, send_with_id)
         except ClientGone:
             log.debug("request %s: the client left before it was complete", request_id)
         except Exception:
             log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            if not begun:
+                await errors.fault()(scope, receive, send_with_id)
+
+
+def _host(scope: Scope) -> str:
+    """The name in the Host header, without its port; empty when there is none."""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host: str = value.decode("latin-1").lower()
+            return host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    return ""

@@ -133,19 +133,19 @@ def answer(outcome: Outcome) -> ExecuteAnswer:
     """The body of an execution's answer."""
     printed, failed = outcome.printed, outcome.error is not None
     stdout, stderr = printed.stdout or None, printed.stderr or None
-    return ExecuteAnswer.model_construct(
+    return ExecuteAnswer(
         id=outcome.session_id,
         stdout=None if failed else stdout,
         stderr=None if failed else stderr,
         error=outcome.error,
         result=outcome.result,
-        outputs=outcome.outputs,
+        outputs=list(outcome.outputs),
         truncated=printed.truncated,
         execution_time=round(outcome.usage.wall_s, 6),
         memory_used=round(outcome.usage.memory_bytes / MIB, 3),
         state="kept" if outcome.kept else "lost",
         detail=outcome.detail,
-        partial=Partial.model_construct(stdout=stdout, stderr=stderr) if failed else None,
+        partial=Partial(stdout=stdout, stderr=stderr) if failed else None,
     )
 
 

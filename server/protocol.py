@@ -8,8 +8,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.body import MOST_BYTES
+
 HEAD_BYTES = 64 * 1024  # request line and headers
 REQUEST_S = 30.0  # from the first byte of a request, or the connection's beginning, to its last byte
+_MESSAGE_BYTES = MOST_BYTES + HEAD_BYTES  # a whole request, trailers and the framing of chunks included
 _RESERVED_FDS = 256  # for the server itself, apart from its sessions
 _FDS_A_SESSION = 6
 
@@ -28,7 +31,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._head_bytes = 0
+        self._message_bytes = 0
+        self._unread_bytes = 0
         self._in_head = True
         self._incomplete_since: float | None = self.loop.time()
         self._timer = self.loop.call_later(REQUEST_S, self._check_time)
@@ -37,12 +41,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(
-                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers are too long: at most {HEAD_BYTES} bytes"
-                )
+        if self._incomplete_since is not None:
+            self._message_bytes += len(data)
+            if self._in_head and self._message_bytes > HEAD_BYTES:
+                sentence = f"The headers are too long: at most {HEAD_BYTES} bytes"
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
+            elif self._message_bytes > _MESSAGE_BYTES:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The request is over {_MESSAGE_BYTES} bytes")
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -51,11 +56,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head_bytes = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._incomplete_since = None
+        self._message_bytes = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -64,6 +69,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _check_time(self) -> None:
         if self.transport.is_closing():
             return
+        unread = self.transport.get_write_buffer_size()
+        if unread > 0 and unread == self._unread_bytes:
+            self.transport.abort()  # it has read nothing of its answer since the last look
+            return
+        self._unread_bytes = unread
         since = self._incomplete_since
         if since is not None and self.loop.time() - since >= REQUEST_S:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"The request was not complete after {REQUEST_S:.0f} s")

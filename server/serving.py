@@ -53,6 +53,7 @@ def serve(settings: Settings) -> int:
         log_config=None,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,  # nothing here asks who the client is
         timeout_graceful_shutdown=_DRAIN_S + 2,
     )
     signal.signal(signal.SIGTERM, lambda signum, frame: None)  # uvicorn stops cleanly, and then raises it again

@@ -11,6 +11,9 @@ from sandbox.limits import MIB, Limits
 VERSION = "0.1.0"
 
 
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
 class SettingsError(Exception):
     """A setting has a value that cannot be used. Its text names the setting."""
 
@@ -43,6 +46,9 @@ class Settings(BaseSettings):
     session_libraries: Literal["all", "numpy", "plain"] = _setting(
         "all", "libraries that sessions find loaded: the scientific ones, numpy, or only Python's own"
     )
+    allowed_hosts: str | None = _setting(
+        None, "names that a Host header may have, or *; by default any, but on loopback only this machine's own"
+    )
     sandbox_steps: str = _setting(
         ",".join(STEPS), "steps of the wall around workers, in their order; docs/threat-model.md says what each does"
     )
@@ -68,10 +74,21 @@ class Settings(BaseSettings):
         return Plan(steps, frozenset(required))
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in _LOOPBACK or self.host.startswith("127.")
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The names in a Host header that are answered; None for all."""
+        if self.allowed_hosts is not None:
+            named = frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
+            return None if "*" in named else named
+        return _LOOPBACK | {self.host} if self.is_local else None
+
+    @property
     def lists_sessions(self) -> bool:
-        if self.list_sessions is not None:
-            return self.list_sessions
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return self.is_local if self.list_sessions is None else self.list_sessions
 
     @property
     def limits(self) -> Limits:

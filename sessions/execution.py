@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Execution:
-    """`session` is known from the moment that it has one; `stopped_by` is set once, by whoever stops it first."""
+    """`session` is known from the moment that it has one; `stopped_by` says who interrupted it.
+
+    `on_slow` is called once, if it takes more than a moment.
+    """
 
     code: str
     stdin: str | None
     wall_s: float
     session: Session | None = None
     stopped_by: Error | None = None
+    on_slow: Callable[[], None] | None = None
+
+    def is_slow(self) -> None:
+        """It waits, or runs for more than a moment: from now on it is worth noticing that its client leaves."""
+        if self.on_slow is not None:
+            on_slow, self.on_slow = self.on_slow, None
+            on_slow()
 
     def abandon(self) -> None:
         """Its client has left: interrupt it if it runs, drop it if it waits."""

@@ -16,6 +16,7 @@ from sessions.lifecycle import State
 from sessions.pool import Pool
 from sessions.reaper import reap
 from sessions.session import Session
+from sessions.zygote_process import adopt_orphans
 
 _REMEMBERED = 1000  # obituaries, so that a lost session's next caller learns why
 
@@ -38,6 +39,7 @@ class SessionManager:
         self._draining = False
 
     async def __aenter__(self) -> Self:
+        adopt_orphans()
         liveness, self._alive = os.pipe()
         self.pool = Pool(self._pool_size, self._tier, self.limits, self._plan, liveness)
         self.pool.start()
@@ -74,7 +76,12 @@ class SessionManager:
         """
         if self._draining:
             raise Draining
-        session = await self.open() if session_id is None else self.get(session_id)
+        if session_id is not None:
+            session = self.get(session_id)
+        else:
+            if not self.pool.warm:
+                execution.is_slow()
+            session = await self.open()
         execution.session = session
         if session_id is None and execution.stopped_by is not None:
             session.close("closed: its client left before it began")  # nobody else knows its id

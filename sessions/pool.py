@@ -118,11 +118,13 @@ class Pool:
             async with asyncio.timeout(_BIRTH_S):
                 process = await zygote.spawn()
                 await process.ready()
+            zygote.note_birth(in_time=True)
         except (NoWorker, WorkerLost, TimeoutError) as error:
+            zygote.note_birth(in_time=not isinstance(error, TimeoutError))
             log.error("a worker could not be born: %s", error or "it took too long")
             if process is not None:
                 process.kill("it was not ready in time")
-            self._refill_soon(min(_MOST_PAUSE_S, _FAILURE_PAUSE_S * 2**self._failures))
+            self._refill_soon(min(_MOST_PAUSE_S, _FAILURE_PAUSE_S * 2 ** min(self._failures, 10)))
             self._failures += 1
             return
         except asyncio.CancelledError:

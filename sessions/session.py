@@ -109,6 +109,7 @@ class Session:
         """Until its turn comes; False when its client left before."""
         if len(self._waiting) >= MOST_WAITING:
             raise SessionBusy(len(self._waiting))
+        execution.is_slow()
         turn: asyncio.Future[bool] = self._loop.create_future()
         self._waiting.append((execution, turn))
         try:
@@ -135,7 +136,7 @@ class Session:
         self.executions += 1
         started = self._loop.time()
         try:
-            self._watchdog.start(execution.wall_s)
+            self._watchdog.start(execution)
             ended = await self._process.ask(request, execution.stdin)
             if self.state is not State.BUSY:  # killed after it had answered, and before we heard
                 raise WorkerLost(self.obituary or "", self._process.printed(ended, whole=True))
@@ -173,7 +174,7 @@ class Session:
     def _after_loss(self, lost: WorkerLost, took_s: float) -> Outcome:
         error = self._killed_by or Error.CRASHED
         self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})")
-        usage = Usage(took_s, 0)
+        usage = Usage(took_s, self._watchdog.growth_bytes)
         return Outcome(self.id, lost.printed, kept=False, error=error, detail=lost.detail, usage=usage)
 
     def _on_gone(self) -> None:
@@ -187,6 +188,8 @@ class Session:
         if self.obituary is None:
             self.obituary = obituary
             self._on_end(self)
+            if self.process is not None:
+                self._watchdog.end()
         for _, turn in self._waiting:
             if not turn.done():
                 turn.set_exception(SessionNotFound(self.id, self.obituary))

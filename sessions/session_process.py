@@ -64,13 +64,13 @@ class SessionProcess:
         self._loop.add_reader(descriptors.pidfd, self._on_death)
 
     async def ready(self) -> None:
-        """Wait until the worker has warmed itself and placed its ceiling. Raises WorkerLost."""
+        """Wait until the worker has warmed and confined itself. Raises WorkerLost."""
         try:
-            message = wire.parse(await self._expect())
+            cannot = wire.parse_birth(await self._expect())
         except wire.WireError as error:
             raise self._lose(f"the worker broke the protocol: {error}") from error
-        if "ready" not in message:
-            raise self._lose(f"the worker cannot be confined: {message.get('cannot')}")
+        if cannot is not None:
+            raise self._lose(f"the worker cannot be confined: {cannot}")
         try:
             self._psutil = psutil.Process(self.pid)
             memory = self._psutil.memory_info()
@@ -80,11 +80,12 @@ class SessionProcess:
 
     async def ask(self, request: bytes, stdin: str | None) -> Ended:
         """Send one request frame and return the answer. Raises WorkerLost, whoever ended the worker."""
-        self._asked += 1
-        self._fill_stdin((stdin or "").encode())
-        self._wake()
         reply = self._expect()
-        self._send(request)
+        if self._lost is None:
+            self._asked += 1
+            self._fill_stdin((stdin or "").encode())
+            self._wake()
+            self._send(request)
         body = await reply
         try:
             ended = wire.parse_answer(body)
@@ -100,6 +101,8 @@ class SessionProcess:
 
     def printed(self, ended: Ended, *, whole: bool) -> Printed:
         """The text of an answered execution; not `whole`: without the traceback at the end of stderr."""
+        if self.gone.done():
+            return Printed()
         most = self._limits.output_bytes
         err_end = ended.stderr_bytes if whole else min(ended.mark_bytes, ended.stderr_bytes)
         out = capture.read(self._fds.stdout, 0, min(ended.stdout_bytes, most))
@@ -129,7 +132,7 @@ class SessionProcess:
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the execution that was asked for last, though it may not have begun."""
-        if not self.gone.done():
+        if self._lost is None:
             capture.want_interrupt(self._fds.stdout, self._asked)
             self._signal(signal.SIGINT)
 
@@ -156,7 +159,7 @@ class SessionProcess:
 
     def _signal(self, signum: signal.Signals) -> None:
         if self.gone.done():
-            return
+            return  # the number may be another's by now
         with suppress(ProcessLookupError):  # it died first; the pidfd tells
             signal.pidfd_send_signal(self._fds.pidfd, signum)
 
@@ -179,7 +182,8 @@ class SessionProcess:
 
     def _send_rest(self) -> None:
         self._loop.remove_writer(self._fds.requests)
-        self._send(self._unsent)
+        if self._lost is None:
+            self._send(self._unsent)
 
     def _on_answers(self) -> None:
         try:
@@ -221,16 +225,20 @@ class SessionProcess:
         self._lose(how)
         self._loop.remove_reader(self._fds.answers)
         self._loop.remove_writer(self._fds.requests)
-        for fd in self._fds:
-            os.close(fd)
         if self._reply is not None and self._reply.done() and not self._reply.cancelled():
             self._reply.exception()  # told, or nobody is left to be told
         self.gone.set_result(None)
+        for fd in self._fds:
+            os.close(fd)
 
     async def _how_it_ended(self) -> str:
         await asyncio.wait([self._exit_status], timeout=_STATUS_WAIT_S)
         if self._exit_status.done() and not self._exit_status.cancelled():
             return exit_words(self._exit_status.result())
-        with suppress(ChildProcessError):  # its zygote is gone; in a container it is our child now
-            os.waitid(os.P_PIDFD, self._fds.pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 - does not wait
-        return "it ended, and nobody could tell how"
+        try:  # its zygote is gone, and it is our child now: see adopt_orphans()
+            ended = os.waitid(os.P_PIDFD, self._fds.pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 - does not wait
+        except ChildProcessError:
+            ended = None
+        if ended is None:
+            return "it ended, and nobody could tell how"
+        return exit_words(ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.confine.jail import Plan
+from sandbox.confine.libc import call
 from sandbox.limits import Limits
 from sandbox.zygote import MESSAGE_BYTES
 from sessions.errors import NoWorker
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent
 # `-c` leaves `__main__` empty, and main() takes our folder off the path again.
 _BOOT = "__import__('sys').path.insert(0, {root!r}); __import__('sandbox.zygote').zygote.main(*{arguments!r})"
+_PR_SET_CHILD_SUBREAPER = 36
+_MOST_LATE_BIRTHS = 3  # in a row: a zygote that hangs is not waited for any longer
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -34,6 +37,11 @@ _ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "JOBLIB_MULTIPROCESSING": "0",  # it would need semaphores in shared memory
 }
+
+
+def adopt_orphans() -> None:
+    """Have workers whose zygote has died become this process's children, so that it learns how they end."""
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class ZygoteProcess:
@@ -55,6 +63,7 @@ class ZygoteProcess:
         self._asked: deque[asyncio.Future[SessionProcess]] = deque()
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._process: asyncio.subprocess.Process | None = None
+        self._late_births = 0
 
     @property
     def is_ready(self) -> bool:
@@ -104,6 +113,14 @@ class ZygoteProcess:
         waits: list[asyncio.Future[Any]] = [self.ready, self.gone]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
 
+    def note_birth(self, *, in_time: bool) -> None:
+        """A zygote that stops answering is killed, so that it is replaced."""
+        self._late_births = 0 if in_time else self._late_births + 1
+        if self._late_births == _MOST_LATE_BIRTHS and self._process is not None:
+            log.error("the zygote of tier %s does not answer: it is killed", self.tier)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     async def close(self) -> None:
         """End it. Its workers are not touched."""
         if self._process is None:
@@ -147,7 +164,13 @@ class ZygoteProcess:
                 os.close(fd)
             _fail(asked, "the server is out of descriptors")
             return
-        process = SessionProcess(pid, Descriptors(*fds), self._limits, exit_status, self.tier)
+        try:
+            process = SessionProcess(pid, Descriptors(*fds), self._limits, exit_status, self.tier)
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            _fail(asked, str(error))
+            return
         if asked.done():
             process.kill("nobody waits for it any more")
         else:

@@ -46,7 +46,7 @@ def install() -> None:
 
     def renames(src: Any = None, dst: Any = None, **kwargs: object) -> BaseException:
         error = denied(src)
-        error.filename2 = os.fspath(dst) if isinstance(dst, os.PathLike) else dst
+        error.filename2 = dst
         return error
 
     stand_in = guarded("open", io.open, opens)

@@ -42,10 +42,15 @@ def guarded(name: str, real: Callable[..., Any], verdict: Callable[..., BaseExce
 
     def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
         try:
+            # Once: an object that names one path when asked first and another one then gets no second chance.
+            args = tuple(os.fspath(arg) if isinstance(arg, os.PathLike) else arg for arg in args)
+            kwargs = {key: os.fspath(arg) if isinstance(arg, os.PathLike) else arg for key, arg in kwargs.items()}
             try:
                 error = verdict(*args, **kwargs)
-            except TypeError:  # a call that lacks arguments: the real function says so in its own words
-                error = None
+            except TypeError as wrong:
+                if wrong.__traceback__ is None or wrong.__traceback__.tb_next is not None:
+                    raise
+                error = None  # a call that lacks arguments: the real function says so in its own words
             if error is None:
                 return real(*args, **kwargs)
         except BaseException as raised:
@@ -70,8 +75,6 @@ def denied(path: object = None) -> PermissionError:
     message = os.strerror(errno.EACCES)
     if path is None:
         return PermissionError(errno.EACCES, message)
-    if isinstance(path, os.PathLike):
-        path = os.fspath(path)
     return PermissionError(errno.EACCES, message, path)
 
 

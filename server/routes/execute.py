@@ -2,39 +2,51 @@
 
 from http import HTTPStatus
 
+from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
 from sandbox.outcome import Error
-from server import body
+from server import body, errors
 from server.disconnect import Departure
-from server.errors import BadBody
 from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
 from server.settings import Settings
-from sessions.errors import MaxSessionsReached, SessionNotFound
+from sessions.errors import MaxSessionsReached, SessionNotFound, SessionsError
 from sessions.execution import Execution
 from sessions.manager import SessionManager
 
 
 class Execute:
-    """An ASGI app rather than a function of a request: this is the path that must be fast."""
+    """An ASGI app of its own, beside the router: this is the path that must be fast."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, state: State) -> None:
+        self._state = state
         self._default_s = settings.timeout_seconds
         self._most_s = settings.max_timeout_seconds
+        self._budget = body.BodyBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = await body.read(scope, receive, ExecuteRequest)
-        execution = Execution(request.code, request.stdin, self._wall_s(request.timeout))
-        with Departure(receive, execution.abandon):
-            reply = await _execute(scope["app"].state.sessions, execution, request.id)
-        await _send_json(send, reply)
+        try:
+            request = await body.read(scope, receive, ExecuteRequest, self._budget)
+            execution = Execution(request.code, request.stdin, self._wall_s(request.timeout))
+            departure = Departure(receive, execution.abandon)
+            execution.on_slow = departure.begin
+            try:
+                reply = await _execute(self._state.sessions, execution, request.id)
+            finally:
+                departure.end()
+        except errors.BadBody as error:
+            await errors.bad_body(error)(scope, receive, send)
+        except SessionsError as error:
+            await errors.refusal(error)(scope, receive, send)
+        else:
+            await _send_json(send, reply)
 
     def _wall_s(self, asked: float | None) -> float:
         if asked is None:
             return self._default_s
         if asked > self._most_s:
             sentence = f"Input should be less than or equal to {self._most_s:g}"
-            raise BadBody(
+            raise errors.BadBody(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"timeout: {sentence}", [{"loc": ["body", "timeout"], "msg": sentence}]
             )
         return asked
