@@ -10,6 +10,7 @@ that nobody has flushed yet.
 """
 
 import codecs
+import errno
 import io
 import mmap
 import os
@@ -42,7 +43,7 @@ def create(name: str, output_bytes: int) -> int:
     return fd
 
 
-def read(fd: int, start: int, end: int) -> bytes:
+def read(fd: int, end: int, start: int = 0) -> bytes:
     """The bytes of a tape's text region from `start` to `end`, fewer if they are not there."""
     return posix.pread(fd, end - start, _TEXT + start) if end > start else b""
 
@@ -60,7 +61,7 @@ def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
     length, answered = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in (0, _ANSWERED_AT))
     start = raw_start(output_bytes)
     raw = max(0, posix.lseek(fd, 0, os.SEEK_CUR) - start)
-    text = read(fd, min(answered, output_bytes), min(length, output_bytes))
+    text = read(fd, min(length, output_bytes), min(answered, output_bytes))
     text += posix.pread(fd, min(raw, output_bytes - len(text)), start)
     return text, length + raw > output_bytes
 
@@ -162,6 +163,10 @@ class Tape:
             self._answered = self._length
             _LENGTH.pack_into(self._map, _ANSWERED_AT, self._answered)
             return self._length
+
+    def answered(self) -> bytes:
+        """The text that finish() has counted."""
+        return self._map[_TEXT : _TEXT + self._answered]
 
     def _pass_text_on(self) -> None:
         self._buffered += self._text
@@ -305,6 +310,10 @@ class Capture:
         stream = self._read_stream
         return before == self._stdin_bytes == 0 and stream is not None and sys.stdin is stream and not stream.closed
 
+    def text(self) -> bytes:
+        """What has been printed and counted as answered: stdout, then stderr."""
+        return self.out.answered() + self.err.answered()
+
     def flush(self) -> None:
         """What CPython does last: flush the standard streams that the code put in place of ours."""
         for name, own in self._streams.items():
@@ -334,9 +343,10 @@ class Capture:
 
 def _mend_descriptor(number: int, fd: int) -> None:
     try:
-        posix.get_inheritable(number)
-    except OSError:  # the code closed it
-        posix.dup2(fd, number)
+        posix.lseek(number, 0, os.SEEK_CUR)
+    except OSError as error:
+        if error.errno == errno.EBADF:  # the code closed it
+            posix.dup2(fd, number)
 
 
 def _is_open(stream: object) -> bool:

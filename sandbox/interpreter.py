@@ -27,6 +27,7 @@ _FUTURES = functools.reduce(
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _NAME: Any = vars(type)["__name__"]
 FILENAME = "<stdin>"  # what CPython calls a program that it reads from a pipe
+_SHORT_BYTES = 4096  # printed text up to this travels in the answer
 _BALLAST_BYTES = 4 * 2**20  # address space our own code gets back when the user's has used up the ceiling
 
 
@@ -109,6 +110,7 @@ class Interpreter(code.InteractiveInterpreter):
             result,
             (),
             _thread._count(),
+            self._capture.text() if out + err <= _SHORT_BYTES else None,
         )
 
     def drop_ballast(self) -> None:

@@ -32,6 +32,7 @@ class Ended(NamedTuple):
     result: str | None = None
     outputs: Sequence[dict[str, Any]] = ()
     threads: int = 0  # Python threads besides the main one that are still there
+    text: bytes | None = None  # both texts, if they are short: stdout, then stderr
 
 
 class Error(StrEnum):

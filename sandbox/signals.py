@@ -23,13 +23,15 @@ class Signals:
         _signal.signal(_SIGINT, _signal.SIG_IGN)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _TIMERS)
         self._unblock = _TIMERS
+        self._may_be_pending = False
         self._handlers: dict[int, Any] = {_SIGINT: _signal.default_int_handler}
         self._noted: set[int] = set()
         self._noting = self._note
 
     def admit(self, is_wanted: Callable[[], bool]) -> None:
         """From here on signals act. `is_wanted`: whether the interrupt for this execution was sent already."""
-        _signal.signal(_SIGINT, _signal.SIG_IGN)  # again: it drops what the user's own mask has kept pending
+        if self._may_be_pending:
+            _signal.signal(_SIGINT, _signal.SIG_IGN)  # again: it drops what the user's own mask has kept
         handlers, self._handlers = self._handlers, {}
         for signum, handler in handlers.items():
             _signal.signal(signum, handler)
@@ -51,6 +53,7 @@ class Signals:
                 if blocked is None:
                     blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _TIMERS)
                     self._unblock = _TIMERS - blocked
+                    self._may_be_pending = _SIGINT in blocked
                 if _SIGINT not in self._handlers:
                     self._handlers[_SIGINT] = _signal.getsignal(_SIGINT)
                 _signal.signal(_SIGINT, _signal.SIG_IGN)

@@ -1,7 +1,8 @@
 """The grammar of the two queues: a 4-byte length, then a body of fixed fields and texts, big-endian.
 
-A request is its code in UTF-8. An answer is a head of fixed fields, the result in UTF-8, and the rich outputs as
-JSON. The answer side is written by code that nobody trusts: bounded, each field checked, never pickled.
+A request is its code in UTF-8. An answer is a head of fixed fields, the printed texts if they are short (else they
+stay on the tapes), the result in UTF-8, and the rich outputs as JSON. The answer side is written by code that nobody
+trusts: bounded, each field checked, never pickled.
 """
 
 import json.encoder
@@ -14,7 +15,8 @@ from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.outcome import Ended, Status, Usage
 
 _LENGTH = struct.Struct(">I")
-_HEAD = struct.Struct(">BB?dQQQQQi")  # kind, status, truncated, wall, memory, out, err, mark, threads, result bytes
+# Kind, status, truncated, texts inside, wall, memory, out, err, mark, threads, result bytes.
+_HEAD = struct.Struct(">BB??dQQQQQi")
 _READY, _CANNOT, _ANSWER = range(3)
 _STATUSES = tuple(Status)
 _NUMBERS = {status: number for number, status in enumerate(_STATUSES)}
@@ -112,6 +114,7 @@ def answer(ended: Ended) -> bytes:
         _ANSWER,
         _NUMBERS[ended.status],
         ended.truncated,
+        ended.text is not None,
         ended.usage.wall_s,
         ended.usage.memory_bytes,
         ended.stdout_bytes,
@@ -120,14 +123,16 @@ def answer(ended: Ended) -> bytes:
         ended.threads,
         _NO_RESULT if ended.result is None else len(result),
     )
+    text = ended.text or b""
     outputs = "".join(_chunks(ended.outputs, 0)).encode("ascii") if ended.outputs else b""
-    return _LENGTH.pack(len(head) + len(result) + len(outputs)) + head + result + outputs
+    length = len(head) + len(text) + len(result) + len(outputs)
+    return b"".join((_LENGTH.pack(length), head, text, result, outputs))
 
 
 def parse_answer(body: bytes) -> Ended:
     """What the worker reports, each field checked. Raises WireError naming the first one that is wrong."""
     try:
-        kind, status, truncated, wall, memory, out, err, mark, threads, length = _HEAD.unpack_from(body)
+        kind, status, truncated, inside, wall, memory, out, err, mark, threads, length = _HEAD.unpack_from(body)
     except struct.error as error:
         raise WireError("an answer that is too short") from error
     if kind != _ANSWER or status >= len(_STATUSES):
@@ -136,17 +141,19 @@ def parse_answer(body: bytes) -> Ended:
         raise WireError("wall is not a number of seconds")
     if max(memory, out, err, mark, threads) > _COUNT_MAX:
         raise WireError("a count that is too large")
-    end = _HEAD.size + max(length, 0)
+    begin = _HEAD.size + (out + err if inside else 0)
+    end = begin + max(length, 0)
     if length < _NO_RESULT or end > len(body):
-        raise WireError("a result that does not fit its frame")
+        raise WireError("texts that do not fit their frame")
     result = None
     if length != _NO_RESULT:
         try:
-            result = body[_HEAD.size : end].decode()
+            result = body[begin:end].decode()
         except UnicodeDecodeError as error:
             raise WireError("result is not UTF-8") from error
     outputs = _outputs(body[end:]) if end < len(body) else []
-    return Ended(_STATUSES[status], Usage(wall, memory), out, err, mark, truncated, result, outputs, threads)
+    text = body[_HEAD.size : begin] if inside else None
+    return Ended(_STATUSES[status], Usage(wall, memory), out, err, mark, truncated, result, outputs, threads, text)
 
 
 def is_simple(body: bytes) -> bool:

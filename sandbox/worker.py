@@ -19,7 +19,7 @@ from sandbox.meter import MemoryMeter
 from sandbox.outcome import Ended, Status, Usage
 from sandbox.stubs import descriptors
 
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 16 * 1024  # most requests are shorter
 _THREAD_STACK = 2**20  # the ceiling counts a thread's whole stack: eight times the threads fit
 _NICE = 10  # the server answers before anybody's loop goes on
 _DEPTH_PROBE = "def _f():\n global _n\n _n += 1\n _f()\n_n = 1\n_f()"

@@ -1,5 +1,6 @@
 """What every request meets first: the check of its host, its id, and the log of what nobody handled."""
 
+import itertools
 import logging
 import os
 from collections.abc import Awaitable, Collection
@@ -11,7 +12,7 @@ from server.body import ClientGone
 
 log = logging.getLogger(__name__)
 
-_HEADERS = (b"x-content-type-options", b"nosniff")
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 class Entrance:
@@ -25,19 +26,21 @@ class Entrance:
         self._app = app
         self._direct = direct
         self._hosts = hosts
+        self._run = os.urandom(4).hex()  # tells the requests of this run of the server from those of another
+        self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = os.urandom(8).hex()
+        request_id = f"{self._run}{next(self._numbers):08x}"
         begun = False
 
         def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), _HEADERS]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), _NO_SNIFFING]
             return send(message)
 
         try:

@@ -2,7 +2,7 @@
 
 import json
 import resource
-from asyncio import BaseTransport
+from asyncio import AbstractEventLoop, Transport
 from http import HTTPStatus
 from typing import Any
 
@@ -24,13 +24,43 @@ def most_connections(sessions: int) -> int:
     return max(64, min(hard, 65536) - _RESERVED_FDS - _FDS_A_SESSION * 2 * sessions)
 
 
+class _OneWrite:
+    """A transport that sends the head of an answer together with what follows it at once: one system call for two."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        if self._head is not None:
+            self._transport.write(self._head)
+            self._head = None
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Closes connections that are too many, too slow, or send too long a head; answers JSON where it can."""
 
     most = 1024
 
-    def connection_made(self, transport: BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(_OneWrite(transport, self.loop))  # type: ignore[arg-type]
         self._message_bytes = 0
         self._unread_bytes = 0
         self._in_head = True

@@ -1,4 +1,4 @@
-"""Closes sessions at their idle deadline, and lets idle ones rest."""
+"""Closes sessions at their idle deadline."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,12 +15,10 @@ def overdue(sessions: Iterable[Session], now: float, idle_s: float) -> list[Sess
 
 
 async def reap(sessions: dict[str, Session], idle_s: float) -> None:
-    """Close what is overdue, and stop what idles, for ever."""
+    """Close what is overdue, for ever."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_SWEEP_S)
         now = loop.time()
         for session in overdue(sessions.values(), now, idle_s):
             session.close(f"closed after {idle_s:g} s idle")
-        for session in overdue(sessions.values(), now, _SWEEP_S):
-            session.rest()

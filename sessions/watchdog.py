@@ -16,6 +16,7 @@ class Watched(Protocol):
 
     def interrupt(self, why: Error) -> bool: ...
     def kill(self, why: Error, detail: str) -> None: ...
+    def rest(self) -> None: ...
 
 
 class Watchdog:
@@ -66,6 +67,7 @@ class Watchdog:
     def _look(self) -> None:
         self._timer = None
         if self._execution is None:
+            self._session.rest()  # nothing was asked for a moment: whatever still runs in there stops
             return
         now = self._loop.time()
         if now - self._began < POLL_S and now < self._limit:

@@ -117,8 +117,9 @@ def _test(test: Test, refuse: Instruction) -> Iterator[Instruction]:
 
 
 def _forbidden(row: Forbidden) -> Iterator[Instruction]:
-    yield (_LOAD, 0, 0, _ARGUMENTS + 8 * row.argument)
-    yield (_AND, 0, 0, row.mask)
-    yield (_EQUAL, 0, 1, row.mask)
-    yield (_RETURN, 0, 0, _ERRNO | row.refusal)
+    for mask in row.masks:
+        yield (_LOAD, 0, 0, _ARGUMENTS + 8 * row.argument)
+        yield (_AND, 0, 0, mask)
+        yield (_EQUAL, 0, 1, mask)
+        yield (_RETURN, 0, 0, _ERRNO | row.refusal)
     yield (_RETURN, 0, 0, _ALLOW)
