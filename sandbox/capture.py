@@ -308,7 +308,7 @@ class Capture:
         """Whether the stream of the last execution can serve again: the file is empty, and was."""
         before, self._stdin_bytes = self._stdin_bytes, posix.lseek(self._stdin, 0, os.SEEK_END)
         stream = self._read_stream
-        return before == self._stdin_bytes == 0 and stream is not None and sys.stdin is stream and not stream.closed
+        return before == self._stdin_bytes == 0 and getattr(sys, "stdin", None) is stream and _is_open(stream)
 
     def text(self) -> bytes:
         """What has been printed and counted as answered: stdout, then stderr."""
@@ -327,7 +327,7 @@ class Capture:
                 raise
             except BaseException as error:
                 if name == "stdout":  # CPython ignores stderr's
-                    sys.stderr.write(f"Exception ignored in: {stream!r}\n")
+                    print(f"Exception ignored in: {stream!r}", file=getattr(sys, "stderr", None))
                     trace = error.__traceback__.tb_next if error.__traceback__ else None
                     sys.__excepthook__(type(error), error.with_traceback(trace), trace)
 

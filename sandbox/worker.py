@@ -22,8 +22,9 @@ from sandbox.stubs import descriptors
 _READ_BYTES = 16 * 1024  # most requests are shorter
 _THREAD_STACK = 2**20  # the ceiling counts a thread's whole stack: eight times the threads fit
 _NICE = 10  # the server answers before anybody's loop goes on
+_PROBE_LIMIT = 200  # deep enough for the probe, and shallow enough to touch little memory
 _DEPTH_PROBE = "def _f():\n global _n\n _n += 1\n _f()\n_n = 1\n_f()"
-_WARM_UP = ("import numpy as _np\n_np.ones((16, 16)) @ _np.ones((16, 16))", "print(1)", "1/0")
+_WARM_UP = ("print(1)", "1/0")
 
 
 class Queue(NamedTuple):
@@ -94,7 +95,7 @@ def _reseed() -> None:
     """Workers are copies of one process: what was seeded there must differ here. `random` sees to itself."""
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        numpy.random.seed()
+        numpy.random.seed(int.from_bytes(posix.urandom(4)))  # a number: gathering entropy itself costs 0.4 MB
 
 
 def _warm(interpreter: Interpreter) -> None:
@@ -102,11 +103,14 @@ def _warm(interpreter: Interpreter) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     space = interpreter.locals
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(_PROBE_LIMIT)
     interpreter.run(_DEPTH_PROBE)
-    hide_own_depth(sys.getrecursionlimit() - space["_n"])
-    for source in _WARM_UP if "numpy" in sys.modules else _WARM_UP[1:]:
+    sys.setrecursionlimit(limit)
+    hide_own_depth(_PROBE_LIMIT - space["_n"])
+    for source in _WARM_UP:
         interpreter.run(source)
-    for name in ("_f", "_n", "_np"):
+    for name in ("_f", "_n"):
         space.pop(name, None)
     sys.last_type = sys.last_value = sys.last_traceback = None
     del sys.last_type, sys.last_value, sys.last_traceback

@@ -104,11 +104,17 @@ class Zygote:
             for fd, _ in self._events.poll():
                 if fd != self._control.fileno():
                     self._reap(fd)
-                elif message := self._control.recv(MESSAGE_BYTES):
+                elif message := self._hear():
                     for _ in range(json.loads(message)["spawn"]):
                         self._spawn()
                 else:
                     return
+
+    def _hear(self) -> bytes:
+        try:
+            return self._control.recv(MESSAGE_BYTES)
+        except ConnectionError:  # the server was killed
+            return b""
 
     def kill_all(self) -> None:
         """End every worker: the server has gone."""
@@ -148,7 +154,8 @@ class Zygote:
         self._say({"exit": pid, "status": posix.waitpid(pid, 0)[1]})
 
     def _say(self, message: dict[str, Any]) -> None:
-        self._control.send(json.dumps(message).encode())
+        with suppress(ConnectionError, BrokenPipeError):  # the server was killed: the next message is its end
+            self._control.send(json.dumps(message).encode())
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """The server as a process: its socket, its banner, its log, its clean stop."""
 
-import contextlib
 import logging
 import signal
 import socket
@@ -42,7 +41,6 @@ def serve(settings: Settings) -> int:
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not listened on
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-    print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
     app = create_app(settings, sandbox)
     config = uvicorn.Config(
         app,
@@ -56,9 +54,11 @@ def serve(settings: Settings) -> int:
         proxy_headers=False,  # nothing here asks who the client is
         timeout_graceful_shutdown=_DRAIN_S + 2,
     )
-    signal.signal(signal.SIGTERM, lambda signum, frame: None)  # uvicorn stops cleanly, and then raises it again
-    with contextlib.suppress(KeyboardInterrupt):  # as it does with this one
-        _DrainingServer(config, app.drain).run(sockets=[listening])
+    server = _DrainingServer(config, app.drain)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, server.stop_soon)
+    print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
+    server.run(sockets=[listening])
     return 0
 
 
@@ -68,6 +68,10 @@ class _DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, drain: Callable[[float], None]) -> None:
         super().__init__(config)
         self._drain = drain
+
+    def stop_soon(self, signum: int, frame: object) -> None:
+        """A signal before uvicorn listens for it, or raised again when it has stopped because of it."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain(_DRAIN_S)

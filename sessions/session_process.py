@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import re
+import select
 import signal
 from contextlib import suppress
 from typing import NamedTuple
@@ -87,6 +88,8 @@ class SessionProcess:
             self._wake()
             self._send(request)
         body = await reply
+        if self._lost is not None:  # for what came behind the answer
+            raise self._lost
         try:
             ended = wire.parse_answer(body)
         except wire.WireError as error:
@@ -194,7 +197,8 @@ class SessionProcess:
             return
         if not data:
             self._loop.remove_reader(self._fds.answers)
-            self._signal(signal.SIGKILL)  # dead already, or it closed its queue: no way to reach it any more
+            if not select.select([self._fds.pidfd], [], [], 0)[0]:
+                self._loop.call_later(_STATUS_WAIT_S, self._lose, "it closed its queue")  # unless it is dying
             return
         try:
             bodies = self._reader.feed(data)
