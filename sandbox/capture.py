@@ -43,7 +43,7 @@ def create(name: str, output_bytes: int) -> int:
     return fd
 
 
-def read(fd: int, end: int, start: int = 0) -> bytes:
+def read(fd: int, start: int, end: int) -> bytes:
     """The bytes of a tape's text region from `start` to `end`, fewer if they are not there."""
     return posix.pread(fd, end - start, _TEXT + start) if end > start else b""
 
@@ -61,7 +61,7 @@ def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
     length, answered = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in (0, _ANSWERED_AT))
     start = raw_start(output_bytes)
     raw = max(0, posix.lseek(fd, 0, os.SEEK_CUR) - start)
-    text = read(fd, min(length, output_bytes), min(answered, output_bytes))
+    text = read(fd, min(answered, output_bytes), min(length, output_bytes))
     text += posix.pread(fd, min(raw, output_bytes - len(text)), start)
     return text, length + raw > output_bytes
 

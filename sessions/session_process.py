@@ -112,7 +112,7 @@ class SessionProcess:
         if ended.text is not None:
             out, err = ended.text[:out_end], ended.text[ended.stdout_bytes : ended.stdout_bytes + err_end]
         else:
-            out, err = capture.read(self._fds.stdout, out_end), capture.read(self._fds.stderr, err_end)
+            out, err = capture.read(self._fds.stdout, 0, out_end), capture.read(self._fds.stderr, 0, err_end)
         cut = ended.truncated
         return Printed(capture.decode(out, cut=cut), capture.decode(err, cut=cut), cut)
 
