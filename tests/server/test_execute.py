@@ -624,11 +624,12 @@ def test_an_interrupt_of_an_idle_session_meets_nothing(small: Server) -> None:
 def test_an_interrupt_that_was_swallowed_may_be_sent_again(small: Server) -> None:
     id = small.execute("caught = 0")["id"]
     running = small.ask(
-        "import time\nwhile True:\n    try:\n        time.sleep(30)\n    except KeyboardInterrupt:\n"
-        "        caught += 1\n        if caught == 2: raise",
+        "import time\nwhile True:\n    try:\n        hold = b'x' * 2**23\n        time.sleep(30)\n"
+        "    except KeyboardInterrupt:\n        caught += 1\n        if caught == 2: raise",
         id,
         timeout=30,
     )
+    until(lambda: small.http.get(f"{small.url}/sessions/{id}", timeout=10).json()["memory"] > 7)  # inside the try
     until(lambda: not small.interrupt(id)["interrupted"])
     assert answer_on(running)["error"] == "execution interrupted"
     assert small.execute("caught", id)["result"] == "2"
