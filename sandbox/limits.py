@@ -10,7 +10,7 @@ MIB = 2**20
 SOURCE_CHARS = MIB  # longest code and stdin of one execution
 ESCAPED_BYTES = 12  # the most that JSON needs for a character
 REQUEST_FRAME_BYTES = 4 * SOURCE_CHARS  # in UTF-8
-ANSWER_FRAME_BYTES = 16 * MIB  # result and rich outputs; printed text does not travel in frames
+ANSWER_FRAME_BYTES = 16 * MIB  # rich outputs, apart from the result, whose bound is a setting
 
 
 @dataclass(frozen=True, slots=True)

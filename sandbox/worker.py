@@ -93,6 +93,9 @@ def _send(fd: int, data: bytes) -> None:
 
 def _reseed() -> None:
     """Workers are copies of one process: what was seeded there must differ here. `random` sees to itself."""
+    sympy = sys.modules.get("sympy.core.random")
+    if sympy is not None:
+        sympy.rng.seed()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(int.from_bytes(posix.urandom(4)))  # a number: gathering entropy itself costs 0.4 MB

@@ -138,7 +138,10 @@ class Pool:
             if not taker.done():
                 taker.set_result(process)
                 return
-        self._warm.append(process)
+        if zygote is self._best():
+            self._warm.append(process)
+        else:
+            process.kill("a better one takes its place")
 
     async def _keep(self, tier: str) -> None:
         """Start a tier's zygote, and start it again whenever it has died."""

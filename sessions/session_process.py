@@ -49,7 +49,7 @@ class SessionProcess:
         self._fds = descriptors
         self._limits = limits
         self._exit_status = exit_status
-        self._reader = wire.FrameReader(ANSWER_FRAME_BYTES)
+        self._reader = wire.FrameReader(ANSWER_FRAME_BYTES + 4 * limits.output_bytes)
         self._reply: asyncio.Future[bytes] | None = None
         self._unsent = b""
         self._lost: WorkerLost | None = None
