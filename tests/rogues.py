@@ -51,9 +51,9 @@ def takes_too_much(code: str) -> Rogue:
     return Rogue(code, ((MEMORY, KEPT), (MEMORY, LOST)))
 
 
-# Finds the descriptors of the worker's own: the queue that answers leave by, and the tapes.
+# Finds the descriptors of the worker's own: the queue that answers leave by, and the tapes. Forges an answer.
 _FIND = """
-import fcntl, json, os, posix, stat, struct
+import fcntl, os, posix, stat, struct, sys
 def _mode(fd):
     try:
         return posix.fstat(fd).st_mode
@@ -63,10 +63,10 @@ _answers = next(fd for fd in range(48, 64)
                 if stat.S_ISFIFO(_mode(fd)) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY)
 _tapes = [fd for fd in range(48, 64) if stat.S_ISREG(_mode(fd))]
 def _frame(body):
-    body = json.dumps(body).encode()
     return struct.pack(">I", len(body)) + body
-_forged = {"status": "done", "wall": 0.0, "memory": 0, "out": 0, "err": 0, "mark": 0, "truncated": False,
-           "result": "'forged'", "outputs": [], "threads": 0}
+def _forged(**fields):
+    wire, words = sys.modules["sandbox.wire"], sys.modules["sandbox.outcome"]
+    return wire.answer(words.Ended(words.Status.DONE, words.Usage(), result="'forged'", **fields))
 def _send(data):
     data = memoryview(data)
     while data:
@@ -189,33 +189,33 @@ TIME = {
 QUEUE = {
     "answers with garbage": crashes(f"{_FIND}\n_send(b'\\xff' * 100)", "broke the protocol"),
     "answers with a huge length": crashes(f"{_FIND}\n_send(struct.pack('>I', 2**31))", "broke the protocol"),
-    "answers with half a frame": crashes(f"{_FIND}\n_send(_frame(_forged)[:20])", "broke the protocol"),
+    "answers with half a frame": Rogue(f"{_FIND}\n_send(_forged()[:20])", ((TIMEOUT, LOST), (CRASHED, LOST))),
     "answers with half a frame and waits": Rogue(
-        f"{_FIND}\nimport time\n_send(_frame(_forged)[:20])\ntime.sleep(60)", ((TIMEOUT, LOST), (CRASHED, LOST))
+        f"{_FIND}\nimport time\n_send(_forged()[:20])\ntime.sleep(60)", ((TIMEOUT, LOST), (CRASHED, LOST))
     ),
     "answers with an empty frame": crashes(f"{_FIND}\n_send(bytes(4))", "broke the protocol"),
-    "answers with no object": crashes(f"{_FIND}\n_send(_frame([1, 2]))", "broke the protocol"),
-    "answers with a wrong field": crashes(f"{_FIND}\n_send(_frame(_forged | {{'threads': -1}}))", "broke the protocol"),
+    "answers with another kind of frame": crashes(f"{_FIND}\n_send(_frame(b'{{}}' * 40))", "broke the protocol"),
+    "answers with a wrong field": crashes(f"{_FIND}\n_send(_frame(b'\\xff' + _forged()[5:]))", "broke the protocol"),
     "answers with deep JSON": crashes(
-        f"{_FIND}\n_send(struct.pack('>I', 2 * 10**5) + b'[' * 10**5 + b']' * 10**5)", "broke the protocol"
+        f"{_FIND}\n_send(_frame(_forged()[4:] + b'[' * 10**5 + b']' * 10**5))", "broke the protocol"
     ),
     "answers with many values": crashes(
-        f"{_FIND}\n_b = b'[' + b'[],' * 10**6 + b'0]'\n_send(struct.pack('>I', len(_b)) + _b)", "broke the protocol"
+        f"{_FIND}\n_send(_frame(_forged()[4:] + b'[' + b'{{}},' * 10**6 + b'{{}}]'))", "broke the protocol"
     ),
     "answers with lengths that lie": Rogue(
-        f"{_FIND}\n_send(_frame(_forged | {{'out': 2**50, 'err': 2**50, 'mark': 2**50}}))",
+        f"{_FIND}\n_send(_forged(stdout_bytes=2**50, stderr_bytes=2**50, mark_bytes=2**50))",
         ((None, KEPT), (CRASHED, LOST)),
     ),
-    "forges its answer": Rogue(f"{_FIND}\n_send(_frame(_forged))", ((None, KEPT), (CRASHED, LOST))),
+    "forges its answer": Rogue(f"{_FIND}\n_send(_forged())", ((None, KEPT), (CRASHED, LOST))),
     "floods its queue": crashes(f"{_FIND}\nwhile True: _send(bytes(65536))", "broke the protocol"),
     "floods its queue with one frame": crashes(
         f"{_FIND}\n_send(struct.pack('>I', 2**23))\nwhile True: _send(b' ' * 65536)", "broke the protocol"
     ),
-    "closes its queue": Rogue(f"{_FIND}\nposix.close(_answers)", ((CRASHED, LOST),)),
+    "closes its queue": crashes(f"{_FIND}\nposix.close(_answers)", ""),
     "reads its own requests": Rogue("import posix\nposix.read(48, 1)", ((TIMEOUT, KEPT), (TIMEOUT, LOST))),
     "answers when nobody has asked": Rogue(
         f"{_FIND}\nimport threading, time\ndef late():\n    while True:\n        time.sleep(0.01)\n"
-        "        _send(_frame(_forged))\nthreading.Thread(target=late, daemon=True).start()",
+        "        _send(_forged())\nthreading.Thread(target=late, daemon=True).start()",
         ((None, KEPT), (CRASHED, LOST)),
     ),
 }

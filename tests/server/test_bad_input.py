@@ -248,6 +248,23 @@ def test_head_answers_as_get_without_a_body(server: Server) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
+# 421: asked for by another name
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "example.org:80", "localhost.example.org", "127.0.0.1.example.org", "x" * 500]
+)
+def test_on_loopback_a_strangers_name_for_this_host_is_421(server: Server, host: str) -> None:
+    for method, path in (("GET", "/"), ("POST", "/execute"), ("GET", "/docs"), ("GET", "/sessions")):
+        answer = server.http.request(method, server.url + path, headers=JSON | {"Host": host}, timeout=10)
+        refused(answer, 421)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000"])
+def test_this_machines_own_names_are_answered(server: Server, host: str) -> None:
+    assert server.http.get(server.url, headers={"Host": host}, timeout=10).status_code == 200
+
+
 # Not even HTTP
 
 
@@ -351,7 +368,7 @@ def ask_in_process(method: str, path: str, body: bytes = b"") -> tuple[int, dict
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"content-type", b"application/json")],
+        "headers": [(b"host", b"127.0.0.1:8000"), (b"content-type", b"application/json")],
         "server": ("127.0.0.1", 8000),
         "client": ("127.0.0.1", 1),
     }

@@ -26,6 +26,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "sandbox_required": ("seccomp", "seccomp"),
     "allow_stubs_only": ("true", True),
     "list_sessions": ("false", False),
+    "allowed_hosts": ("example.org,other", "example.org,other"),
 }
 DEFAULTS = {
     "host": "127.0.0.1",
@@ -52,6 +53,7 @@ WRONG = {
     "sandbox_required": ["walls"],
     "allow_stubs_only": ["perhaps"],
     "list_sessions": ["perhaps"],
+    "allowed_hosts": [],
 }
 
 
