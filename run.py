@@ -24,9 +24,13 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Run the server until SIGTERM or Ctrl-C. Returns the exit status."""
+    try:
+        from server.serving import serve
+        from server.settings import SettingsError, read_settings
+    except ModuleNotFoundError as missing:
+        print(f"run.py: {missing.name} is not installed: pip install -r requirements.txt, or make run", file=sys.stderr)
+        return 1
     arguments = _arguments()
-    from server.serving import serve
-    from server.settings import SettingsError, read_settings
 
     try:
         settings = read_settings(host=arguments.host, port=arguments.port, log_level=arguments.log_level)

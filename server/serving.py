@@ -1,6 +1,7 @@
 """The server as a process: its socket, its banner, its log, its clean stop."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -10,7 +11,7 @@ import uvicorn
 
 from server.app import create_app
 from server.protocol import BoundedProtocol, most_connections
-from server.settings import Settings
+from server.settings import Settings, unknown_settings
 from sessions.errors import CannotConfine
 from sessions.wall import examine
 
@@ -31,6 +32,8 @@ def serve(settings: Settings) -> int:
             f"run.py: workers cannot be confined here: {missing} (SANDBOX_REQUIRED says what must be)", file=sys.stderr
         )
         return 1
+    for name in unknown_settings(os.environ):
+        log.warning("the environment has %s, which is no setting: see run.py --help", name)
     for step, how in sandbox.items():
         log.log(logging.WARNING if how.startswith("absent") else logging.DEBUG, "wall: %s: %s", step, how)
     try:

@@ -1,5 +1,6 @@
 """Every setting, read here and nowhere else: from the environment and from `.env`, with or without PYRUNNER_."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import AliasChoices, AliasGenerator, Field, ValidationError
@@ -81,7 +82,7 @@ class Settings(BaseSettings):
     @property
     def hosts(self) -> frozenset[str] | None:
         """The names in a Host header that are answered; None for all."""
-        if self.allowed_hosts is not None:
+        if self.allowed_hosts:
             named = frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
             return None if "*" in named else named
         return _LOOPBACK | {self.host} if self.is_local else None
@@ -104,6 +105,12 @@ def _steps(name: str, value: str) -> tuple[str, ...]:
     if unknown := set(steps) - set(STEPS):
         raise SettingsError(f"{name}: there is no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
     return steps
+
+
+def unknown_settings(environment: Iterable[str]) -> list[str]:
+    """Names in the environment that look like a setting of this program, and are none."""
+    known = {f"PYRUNNER_{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith("PYRUNNER_") and name not in known)
 
 
 def read_settings(**given: Any) -> Settings:

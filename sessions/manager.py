@@ -81,20 +81,23 @@ class SessionManager:
         else:
             if not self.pool.warm:
                 execution.is_slow()
-            session = await self.open()
+            session = await self.open(for_code=execution.code)
         execution.session = session
         if session_id is None and execution.stopped_by is not None:
             session.close("closed: its client left before it began")  # nobody else knows its id
         return await session.execute(execution)
 
-    async def open(self) -> Session:
-        """A new session with a worker. Raises MaxSessionsReached, NoWorker."""
+    async def open(self, for_code: str = "") -> Session:
+        """A new session with a worker. Raises MaxSessionsReached, NoWorker.
+
+        `for_code`: what will run in it first; if it names a library that is still loading, that is waited for.
+        """
         if len(self._sessions) >= self.most:
             raise MaxSessionsReached(self.most)
         session = Session(str(uuid.uuid4()), self.limits, self._forget)
         self._sessions[session.id] = session
         try:
-            process = await self.pool.take()
+            process = await self.pool.take(for_code)
         except BaseException:
             session.close("closed: it never began")
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import deque
 
 from sandbox.confine.jail import Plan
@@ -12,6 +13,7 @@ from sessions.zygote_process import ZygoteProcess
 
 log = logging.getLogger(__name__)
 
+_LIBRARY = re.compile(r"\b(numpy|pandas|scipy|sympy|matplotlib|sklearn)\b")
 _BIRTH_S = 10.0  # a worker that is not ready by then is given up
 _REFILL_PAUSE_S = 0.002  # the answer that the worker was taken for goes first
 _FAILURE_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0  # before another birth is tried, doubled at each failure
@@ -57,8 +59,11 @@ class Pool:
         """The zygotes' process ids."""
         return [zygote.pid for zygote in self._zygotes.values() if zygote.pid is not None]
 
-    async def take(self) -> SessionProcess:
+    async def take(self, for_code: str = "") -> SessionProcess:
         """A worker that is ready. Raises NoWorker when none can be had in time."""
+        if self._state(self._tiers[0]) == "loading" and _LIBRARY.search(for_code):
+            # In a plain worker the libraries would count towards the session's own time and memory.
+            await asyncio.wait([self._zygotes[self._tiers[0]].ready], timeout=_BIRTH_S)
         while self._warm:
             process = self._warm.popleft()
             if not process.lost:

@@ -83,18 +83,14 @@ class Session:
 
     def kill(self, why: Error, detail: str) -> None:
         """End the session with its worker; the running execution is told `why`."""
-        if self.state in (State.CLOSING, State.DEAD):
-            return
-        self._killed_by = why
-        self._end(Event.CLOSE, detail)
-        self._process.kill(detail)
+        self._finish(why, detail, f"the session was lost: {why} ({detail})")
 
     def close(self, why: str) -> None:
         """End the session; an execution that runs answers `execution interrupted`."""
         if self.state is State.STARTING:
             self._end(Event.CLOSE, why)
         else:
-            self.kill(Error.INTERRUPTED, why)
+            self._finish(Error.INTERRUPTED, why, why)
 
     def rest(self) -> None:
         """Stop the worker of an idle session, so that nothing in it runs on."""
@@ -176,6 +172,12 @@ class Session:
         self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})")
         usage = Usage(took_s, self._watchdog.growth_bytes)
         return Outcome(self.id, lost.printed, kept=False, error=error, detail=lost.detail, usage=usage)
+
+    def _finish(self, why: Error, detail: str, obituary: str) -> None:
+        if self.state not in (State.CLOSING, State.DEAD):
+            self._killed_by = why
+            self._end(Event.CLOSE, obituary)
+            self._process.kill(detail)
 
     def _on_gone(self) -> None:
         if self.state is not State.DEAD:

@@ -25,10 +25,13 @@ def examine(plan: Plan, limits: Limits) -> dict[str, str]:
     arguments = (list(plan.steps), sorted(plan.required), asdict(limits))
     command = [sys.executable, "-I", "-c", _PROBE.format(root=_ROOT, arguments=arguments)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_PROBE_S, check=True)  # noqa: S603 - our own
+        done = subprocess.run(command, capture_output=True, timeout=_PROBE_S, check=False)  # noqa: S603 - our own
         answer = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         raise CannotConfine(f"the steps could not be tried: {error}") from error
+    except ValueError:
+        last_words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise CannotConfine(f"the steps could not be tried: {last_words}") from None
     if "missing" in answer:
         raise CannotConfine(answer["missing"])
     report: dict[str, str] = answer["report"]

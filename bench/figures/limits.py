@@ -18,8 +18,7 @@ _DEATHS = {
 _SPIKES = {
     "bytearray": "spike = bytearray(150 << 20)\nspike[::4096] = b'x' * len(spike[::4096])\ndel spike",
     "numpy.ones": "import numpy\nspike = numpy.ones(150 << 17)\ndel spike",
-    "shared mmap": "import mmap\nspike = mmap.mmap(-1, 150 << 20)\nspike[::4096] = b'x' * len(spike[::4096])\n"
-    "spike.close()",
+    "many small": "spike = [b'x' * 65536 + bytes([n % 256]) for n in range(2400)]\ndel spike",
 }
 
 

@@ -106,7 +106,8 @@ class Jail:
         try:
             self.report[name] = step()
         except OSError as error:
-            self._miss(name, error.strerror or str(error))
+            place = f": {error.filename}" if isinstance(error.filename, str) else ""
+            self._miss(name, (error.strerror or str(error)) + place)
 
     def _miss(self, name: str, why: str) -> None:
         if name not in self.plan.steps:

@@ -36,7 +36,7 @@ class Landlock:
         """Restrict this process, and all that it may ever start."""
         ruleset = self._ruleset()
         for root in (*self._roots, "/proc/self"):
-            fd = posix.open(root, os.O_PATH | os.O_CLOEXEC)
+            fd = posix.open(root, os.O_PATH | os.O_CLOEXEC)  # may not be for this user to see: its name is in the error
             rule = struct.pack("=Qi", _rights_on(fd), fd)
             call("landlock_add_rule", ruleset, _PATH_BENEATH, rule, 0)
             posix.close(fd)
