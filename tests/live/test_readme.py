@@ -27,7 +27,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DIFFERS = {"id", "execution_time", "memory_used", "age", "idle", "memory"}  # from one time to the next
 PLACES = ("root", "work", "tmp/x", "tmp/new", "home")  # as the first part of a path
 REGISTRIES = ("pypi." + "org", "files." + "pythonhosted", "registry." + "npmjs", "pypi-" + "more")
-NAMES_PLACES = ("sandbox/confine/", "tests/")  # what the wall hides, and attacks on it
+NAMES_PLACES = ("sandbox/confine/", "tests/escapes/", "tests/live/test_readme.py")  # what the wall hides, attacks on it
 EXAMPLE = ROOT / "examples" / "notebook_steps.py"
 
 
