@@ -24,6 +24,7 @@ from typing import Any
 _LENGTH = struct.Struct("<Q")
 _WANTED_AT = 8  # behind the length: the number of the execution that is to be interrupted
 _ANSWERED_AT = 16  # how much of the text has been answered
+_TRUNCATED_AT = 24  # whether some was dropped
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
 _PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
@@ -58,12 +59,13 @@ def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
 
     Everything on the tape is hostile: lengths are clamped and reads are bounded.
     """
-    length, answered = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in (0, _ANSWERED_AT))
+    places = (0, _ANSWERED_AT, _TRUNCATED_AT)
+    length, answered, truncated = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in places)
     start = raw_start(output_bytes)
     raw = max(0, posix.lseek(fd, 0, os.SEEK_CUR) - start)
     text = read(fd, min(answered, output_bytes), min(length, output_bytes))
     text += posix.pread(fd, min(raw, output_bytes - len(text)), start)
-    return text, length + raw > output_bytes
+    return text, bool(truncated) or length + raw > output_bytes
 
 
 def decode(data: bytes, *, cut: bool) -> str:
@@ -116,6 +118,7 @@ class Tape:
                 self._map.madvise(mmap.MADV_REMOVE, _TEXT, self._length)
             self._length = self._answered = self._text = self._buffered = 0
             self.truncated = False
+            _LENGTH.pack_into(self._map, _TRUNCATED_AT, 0)
             if late:
                 self._insert(late)
             _LENGTH.pack_into(self._map, _ANSWERED_AT, 0)
@@ -182,7 +185,8 @@ class Tape:
                 posix.lseek(self.fd, self._raw_start, os.SEEK_SET)
                 written = posix.pread(self.fd, min(raw, self._bound), self._raw_start)
                 self._insert(written, before=self._buffered + self._text)
-                self.truncated |= raw > self._bound
+                if raw > self._bound:
+                    self._drop()
         finally:
             self._buffered = 0
 
@@ -190,7 +194,7 @@ class Tape:
         room = self._bound - self._length
         if len(data) > room:
             data = data[:room]
-            self.truncated = True
+            self._drop()
         at = _TEXT + self._length - before
         tail = self._map[at : at + before] if before else b""
         self._map[at : at + len(data)] = data
@@ -198,6 +202,10 @@ class Tape:
             self._map[at + len(data) : at + len(data) + before] = tail
         self._length += len(data)
         return len(data)
+
+    def _drop(self) -> None:
+        self.truncated = True
+        _LENGTH.pack_into(self._map, _TRUNCATED_AT, 1)
 
     def _note_length(self) -> None:
         _LENGTH.pack_into(self._map, 0, self._length)
