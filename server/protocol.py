@@ -1,6 +1,7 @@
 """The HTTP protocol of uvicorn, with bounds on what a client may cost before its request is complete."""
 
 import json
+import os
 import resource
 from asyncio import AbstractEventLoop, Transport
 from http import HTTPStatus
@@ -116,7 +117,8 @@ class BoundedProtocol(HttpToolsProtocol):
         body = json.dumps({"error": sentence}).encode()
         head = [
             b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()),
-            b"content-type: application/json\r\nconnection: close\r\n",
+            b"content-type: application/json\r\nconnection: close\r\nx-request-id: %b\r\n"
+            % os.urandom(8).hex().encode(),
             *headers,
             b"content-length: %d\r\n\r\n" % len(body),
         ]
