@@ -87,6 +87,9 @@ STREAMS = {
     "has a stdout that fails to flush": goes_on(
         "import sys\nclass S:\n    write = len\n    def flush(self): raise SystemExit(9)\nsys.stdout = S()"
     ),
+    "has a stdout that never flushes": is_interrupted(
+        "import sys, time\nclass S:\n    write = len\n    def flush(self): time.sleep(60)\nsys.stdout = S()"
+    ),
     "has a stdout that fails when asked": goes_on(
         "import sys\nclass S:\n    def __getattr__(self, name): raise KeyboardInterrupt\nsys.stdout = S()"
     ),
@@ -207,6 +210,7 @@ QUEUE = {
         ((None, KEPT), (CRASHED, LOST)),
     ),
     "forges its answer": Rogue(f"{_FIND}\n_send(_forged())", ((None, KEPT), (CRASHED, LOST))),
+    "forges two answers": crashes(f"{_FIND}\n_send(_forged() * 2)", "broke the protocol"),
     "floods its queue": crashes(f"{_FIND}\nwhile True: _send(bytes(65536))", "broke the protocol"),
     "floods its queue with one frame": crashes(
         f"{_FIND}\n_send(struct.pack('>I', 2**23))\nwhile True: _send(b' ' * 65536)", "broke the protocol"

@@ -212,6 +212,19 @@ def test_a_replaced_stdout_stays_replaced_until_it_is_closed(session: Run) -> No
     assert session("sys.stdout = sys.__stdout__\nprint('back')")["stdout"] == "back\n"
 
 
+def test_a_replaced_stdout_that_the_code_has_closed_is_passed_over(session: Run) -> None:
+    answer = session("import sys\nsys.stdout = open(1, 'w', closefd=False)\nprint('a')\nsys.stdout.close()\n6 * 7")
+    assert (answer["stdout"], answer["stderr"], answer["result"]) == ("a\n", None, "42")
+
+
+def test_a_replaced_stdout_that_fails_to_flush_is_reported_without_a_frame_of_ours(session: Run) -> None:
+    answer = session("import sys\nclass S:\n    write = len\n    def flush(self): 1 / 0\nsys.stdout = S()")
+    assert answer["stderr"].startswith("Exception ignored in: <__main__.S object at 0x")
+    assert answer["stderr"].endswith("ZeroDivisionError: division by zero\n")
+    assert 'File "<stdin>", line 4, in flush' in answer["stderr"]
+    assert "sandbox" not in answer["stderr"]
+
+
 def test_a_stdout_of_the_users_own_on_the_descriptor_is_captured(session: Run) -> None:
     session("import sys\nsys.stdout = open(1, 'w', closefd=False)")
     assert session("print('through descriptor 1')")["stdout"] == "through descriptor 1\n"
@@ -328,6 +341,8 @@ def test_none_of_our_signals_are_blocked_in_user_code(session: Run) -> None:
         "import tracemalloc\ntracemalloc.start()",
         "import locale\nlocale.setlocale(locale.LC_ALL, 'C')",
         "import time\ntime.time = time.monotonic = time.perf_counter = None",
+        "import json, struct\njson.dumps = json.loads = struct.pack = None",
+        "import io, re\nio.TextIOWrapper = io.BytesIO = re.compile = None",
         "import threading\nthreading.Lock = threading.RLock = None",
         "import codecs\ncodecs.getincrementaldecoder = codecs.lookup = None",
     ],

@@ -173,9 +173,8 @@ def test_each_wrong_field_is_named(server: Server) -> None:
     assert {problem["loc"][1] for problem in answer["detail"]} == {"code", "timeout", "extra"}
 
 
-@pytest.mark.parametrize(
-    ("field", "character"), [("code", "x"), ("stdin", "x"), ("stdin", "é"), ("stdin", "🐍"), ("stdin", "\x01")]
-)
+@pytest.mark.parametrize("field", ["code", "stdin"])
+@pytest.mark.parametrize("character", ["x", "é", "🐍", "\x01", '"'])
 def test_a_mebi_of_characters_is_taken_and_one_more_is_refused(server: Server, field: str, character: str) -> None:
     text = "#" + character * (SOURCE_CHARS - 1)
     body = {"code": "import sys\nlen(sys.stdin.read())"} | {field: text}
@@ -287,6 +286,7 @@ def raw(server: Server, *parts: bytes) -> bytes:
 def test_what_is_no_http_gets_a_sentence_in_json(server: Server, data: bytes) -> None:
     head, _, body = raw(server, data).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
+    assert re.search(rb"\r\nx-request-id: [0-9a-f]{16}", head, re.IGNORECASE)
     assert json.loads(body)["error"]
 
 

@@ -428,6 +428,16 @@ def test_truncated_output_is_said_so_beside_an_error(small: Server) -> None:
     assert (len(answer["partial"]["stdout"]), answer["truncated"]) == (2**20, True)
 
 
+def test_truncated_output_is_said_so_when_the_worker_dies(small: Server) -> None:
+    answer = small.execute("print('x' * 2**21)\nimport os\nos._exit(1)")
+    assert (len(answer["partial"]["stdout"]), answer["truncated"]) == (2**20, True)
+
+
+def test_partial_has_nothing_of_an_execution_before(small: Server) -> None:
+    id = small.execute("print('of the first')\nimport os\n1 / 0")["id"]
+    assert small.execute("os._exit(1)", id)["partial"] == {"stdout": None, "stderr": None}
+
+
 def test_partial_has_both_streams_and_no_traceback_of_ours(small: Server) -> None:
     code = "import sys, time\nprint('out')\nprint('err', file=sys.stderr)\ntime.sleep(20)"
     assert small.execute(code)["partial"] == {"stdout": "out\n", "stderr": "err\n"}
@@ -543,7 +553,10 @@ def test_a_session_in_use_stays_open_past_its_first_deadline(start_server: Calla
     [
         ("import os; os._exit(3)", "the session was lost: session crashed (exit status 3)"),
         ("import os; os.abort()", "the session was lost: session crashed (SIGABRT)"),
-        (NOT_KEPT_QUIET, "killed: it did not end when interrupted at its time limit"),
+        (
+            NOT_KEPT_QUIET,
+            "the session was lost: execution timeout (killed: it did not end when interrupted at its time limit)",
+        ),
     ],
 )
 def test_what_became_of_a_lost_session_is_told_to_its_next_caller(small: Server, end: str, why: str) -> None:

@@ -183,6 +183,14 @@ def test_it_stops_cleanly_and_leaves_no_process(start_server: Start, signum: int
     until(lambda: not alive(processes), 5)
 
 
+def test_it_stops_cleanly_at_any_moment_after_its_banner(start_server: Start) -> None:
+    for at in range(6):
+        server = start_server(**PLAIN)
+        if at:
+            assert server.health()["service"] == "PyRunner"
+        assert server.stop(signal.SIGINT if at % 2 else signal.SIGTERM) == 0
+
+
 def test_it_stops_cleanly_while_libraries_load(start_server: Start) -> None:
     server = start_server()
     processes = until(server.descendants)
