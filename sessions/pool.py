@@ -147,6 +147,7 @@ class Pool:
             self._warm.append(process)
         else:
             process.kill("a better one takes its place")
+            self._refill_soon()
 
     async def _keep(self, tier: str) -> None:
         """Start a tier's zygote, and start it again whenever it has died."""
