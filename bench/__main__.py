@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import report
 from bench.context import Context
-from bench.figures import churn, costs, idle, limits, neighbour, new, warm
+from bench.figures import churn, costs, idle, limits, neighbour, new, wall, warm
 from bench.load import Load, NoCompiler
 from bench.results import Result
 from bench.servers import Echo, PyRunner
@@ -23,6 +23,7 @@ SECTIONS: dict[str, Callable[[Context], Iterator[Result]]] = {
     "limits": limits.measure,
     "idle": idle.measure,
     "churn": churn.measure,
+    "wall": wall.measure,
     "costs": costs.measure,
 }
 

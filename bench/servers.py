@@ -81,16 +81,20 @@ class Echo(Server):
 
 
 class PyRunner(Server):
-    """run.py with the bench's settings, ready and its pool warm. It runs in `scratch`, where no `.env` is."""
+    """run.py with the bench's settings, ready and its pool warm. It runs in `scratch`, where no `.env` is.
 
-    def __init__(self, scratch: Path) -> None:
-        settings = {f"PYRUNNER_{name}": str(value) for name, value in SETTINGS.items()}
+    `changes`: settings other than the bench's.
+    """
+
+    def __init__(self, scratch: Path, **changes: object) -> None:
+        wanted = SETTINGS | changes
+        settings = {f"PYRUNNER_{name}": str(value) for name, value in wanted.items()}
         command = [str(_ROOT / "run.py"), "--host", "127.0.0.1", "--port", "0"]
         super().__init__(command, scratch, os.environ | settings, scratch / "pyrunner.log")
         try:
             with self.connect() as http:
                 until(lambda: health(http)["workers"].get("all") == "ready", "its workers to load", _READY_S)
-                wait_warm(http)
+                wait_warm(http, int(str(wanted["POOL_SIZE"])))
         except BaseException:
             self.stop()
             raise
