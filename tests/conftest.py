@@ -84,13 +84,16 @@ class Server:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
-        """Stop it, and return its exit status."""
+        """Stop it, and return its exit status. One that does not stop is killed, and the wait for it raises."""
         self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(signum)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.process.wait(20)
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
 
     def _warm(self, tier: str) -> bool:
         health = self.health()
