@@ -169,7 +169,10 @@ POLICY = Policy(
                 "who it is",
             ),
             Row("setsid setpgid setrlimit setpriority ioprio_set ioprio_get", "limits and groups stay"),
-            Row("sched_setaffinity sched_setparam sched_setscheduler sched_setattr sched_getattr", "its share stays"),
+            Row(
+                "sched_setaffinity sched_setparam sched_setscheduler sched_setattr sched_getattr sched_rr_get_interval",
+                "its share stays",
+            ),
             Row(
                 "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self personality", "the wall stays"
             ),

@@ -75,7 +75,7 @@ def _reader_of(roots: tuple[str, ...]) -> Callable[[object], bool]:
         if not isinstance(path, str | bytes | os.PathLike):
             return False
         name = as_text(path)
-        if name.startswith(("/proc/self/", *PROC_FILES)):
+        if name.startswith(("/proc/self/", f"/proc/{os.getpid()}/", *PROC_FILES)):
             return _PROC_SECRETS.isdisjoint(name.split("/")) and ".." not in name
         real = real_path(name)
         return real in files or real.startswith(folders)
