@@ -36,6 +36,7 @@ _PROMISED_S = 0.5 + 0.3  # the answer is out by then
 _SLACK_S = 1.2  # for a machine that does other things, too
 _MEMORY_BYTES = 100 * MIB  # three times the limit
 _MOST_THREADS = 140
+_MOST_SOCKETS = 128  # twice the descriptors; each buffers some 200 KiB
 _GONE_S = 2.0
 _ANSWER_BYTES = 16 * MIB  # two streams of a MiB, each byte escaped
 # Kinds of descriptors that reach nobody: a worker's own, and files, which are the business of "told".
@@ -180,7 +181,7 @@ class Column:
         if row.after_s:
             through += self._burns(pid, row)
         through += self._differs(pid, identity)
-        through += self.world.damage(0.1 if row.effect in ("killed", "signalled") else 0)
+        through += self.world.damage(row.effect, 0.1 if self.wall else 2)
         through += self._processes(strangers)
         through += self._close(before["id"], pid)
         through += self._faults()
@@ -296,11 +297,12 @@ class Watch:
     def __init__(self, pid: int, url: str | None) -> None:
         self._pid = pid
         self._url = url
-        self._own = self._threads = 0
+        self._own = self._threads = self._sockets = 0
         self._children: set[int] = set()
         self._slowest_s = 0.0
         self._machine, self._most = _machine(), [0, 0]
         self._first = self._read()
+        self._first_sockets = _unix_sockets(pid)
         self._done = threading.Event()
         self._looker = threading.Thread(target=self._look)
         self._looker.start()
@@ -314,6 +316,8 @@ class Watch:
         grown = max(self._own - self._first, held)
         if grown > _MEMORY_BYTES:
             yield f"memory: {grown // MIB} MiB"
+        if self._sockets - self._first_sockets > _MOST_SOCKETS:
+            yield f"memory: of {self._sockets - self._first_sockets} sockets"
         if self._children:
             yield f"processes: {len(self._children)} of the worker's"
         if self._threads > _MOST_THREADS:
@@ -326,6 +330,7 @@ class Watch:
         while not self._done.wait(0.01):
             self._own = max(self._own, self._read())
             self._children.update(_children(self._pid))
+            self._sockets = max(self._sockets, _unix_sockets(self._pid))
             self._most = [
                 max(most, now - before) for most, now, before in zip(self._most, _machine(), self._machine, strict=True)
             ]
@@ -400,6 +405,14 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+def _unix_sockets(pid: int) -> int:
+    """How many there are in a process's network namespace."""
+    try:
+        return Path(f"/proc/{pid}/net/unix").read_text().count("\n")
+    except OSError:
+        return 0
+
+
 def _machine() -> tuple[int, int]:
     """Bytes of the whole machine: shared memory, and what cannot be had any more."""
     sizes = dict(re.findall(r"^(\w+):\s*(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE))
@@ -419,6 +432,8 @@ def _identity(pid: int) -> dict[str, str]:
         scheduling = (base / "stat").read_text().rpartition(")")[2].split()
         found["nice"], found["policy"] = scheduling[16], scheduling[38]
         found["dumpable"] = str(base.stat().st_uid)
+        tables = {frozenset(os.listdir(task / "fd")) for task in (base / "task").iterdir()}
+        found["descriptor tables"] = str(len(tables))
         pairs = _pairs(base)
         for fd in (base / "fd").iterdir():
             with suppress(OSError):

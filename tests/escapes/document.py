@@ -36,7 +36,7 @@ def _counts() -> str:
 def _line(row: Row) -> str:
     root = _without(row)
     ordinary = row.ordinary_stopped_by or root
-    wall = "killed" if row.killed else "held"
+    wall = f"held: `{row.ends}`" if row.ends else "held"
     return f"| {row.family} | {row.name} | {wall} | {root} | {ordinary} |\n".replace("|  |", "| |")
 
 
@@ -44,7 +44,7 @@ def _without(row: Row) -> str:
     if not row.tried_without_wall:
         return "not tried: it would reach the whole machine"
     if row.open_without_wall is None:
-        return "sometimes open: it races the watchdog"
+        return f"open, or stopped by {row.stopped_by}"
     return "open" if row.open_without_wall else row.stopped_by
 
 

@@ -14,7 +14,7 @@ class Row:
     family: str
     effect: str
     code: str
-    open_without_wall: bool | None = True  # None: it races the watchdog, and wins sometimes
+    open_without_wall: bool | None = True  # None: not always, or not everywhere
     tried_without_wall: bool = True  # False: it would reach the whole machine
     stopped_by: str = ""  # when it is not open: by what
     ordinary_stopped_by: str = ""  # open as root; what stops it for an ordinary user

@@ -107,8 +107,8 @@ class World:
             "told: another session" for word in more if word in text
         ]
 
-    def damage(self, wait_s: float) -> Iterator[str]:
-        """What has happened to the world. A signal may need `wait_s` to be noted."""
+    def damage(self, effect: str, wait_s: float) -> Iterator[str]:
+        """What has happened to the world. `effect`: what may need `wait_s` to be seen."""
         files = self._files()
         for path in sorted(files.keys() | self._snapshot.keys()):
             if files.get(path) != self._snapshot.get(path):
@@ -123,7 +123,7 @@ class World:
         with suppress(OSError):
             socket.create_connection(("127.0.0.1", self.free_port), 1).close()
             yield "listens: on a port"
-        yield from self._damage_of_victim(wait_s)
+        yield from self._damage_of_victim(effect, wait_s)
 
     def maps(self, pid: int) -> bool:
         """Whether a process has mapped a file of the folder."""
@@ -132,14 +132,15 @@ class World:
         except OSError:
             return False
 
-    def _damage_of_victim(self, wait_s: float) -> Iterator[str]:
+    def _damage_of_victim(self, effect: str, wait_s: float) -> Iterator[str]:
         pid = self.victim.pid
         with suppress(subprocess.TimeoutExpired):
-            self.victim.wait(wait_s)
+            self.victim.wait(wait_s if effect == "killed" else 0)
             yield "killed: a process"
             return
         assert self.victim.stdout is not None
-        if select.select([self.victim.stdout], [], [], wait_s)[0] and os.read(self.victim.stdout.fileno(), 99):
+        noted = select.select([self.victim.stdout], [], [], wait_s if effect == "signalled" else 0)[0]
+        if noted and os.read(self.victim.stdout.fileno(), 99):
             yield "signalled: a process"
         if is_traced(pid):
             yield "traced: a process"

@@ -207,7 +207,7 @@ def tracked() -> list[str]:
 
 
 def test_nothing_names_the_machine_that_it_was_made_on() -> None:
-    place = re.compile(rf"(?<![\w.$~/}}\])-])/(?:{'|'.join(PLACES)})(?![\w.-])")
+    place = re.compile(rf"(?<![\w.$~/}}\])…-])/(?:{'|'.join(PLACES)})(?![\w.-])")
     found = []
     for name in tracked():
         if name.startswith(("server/static/swagger-ui/", *NAMES_PLACES)):

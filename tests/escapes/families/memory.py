@@ -171,6 +171,23 @@ for _ in range(40):
 held(total[0])
 rest.set()
 """,
+        None,
+        stopped_by="nothing; whether the machine's memory shows it depends on what else it does",
+    ),
+    Row(
+        "a thread with a table of descriptors of its own, by clone",
+        "memory",
+        "privileged",
+        """
+stack = memory(65536) + 65536 - 64
+flags = 0x10000 | 0x800 | 0x200 | 0x100  # THREAD, SIGHAND, FS, VM; not FILES
+run_native(
+    "bf" + struct.pack("I", flags).hex() + "48be" + struct.pack("Q", stack).hex()
+    + "31d24d31d24d31c0b8380000000f0585c07401c3b8220000000f05ebf7"
+)
+posix.pipe()
+""",
+        machine="x86_64",
     ),
     _row(
         "buffers of pipes",
