@@ -171,8 +171,6 @@ for _ in range(40):
 held(total[0])
 rest.set()
 """,
-        None,
-        stopped_by="nothing; whether the machine's memory shows it depends on what else it does",
     ),
     Row(
         "a thread with a table of descriptors of its own, by clone",
