@@ -54,6 +54,13 @@ def want_interrupt(fd: int, number: int) -> None:
     posix.pwrite(fd, _LENGTH.pack(number), _WANTED_AT)
 
 
+def unread(fd: int, start: int, output_bytes: int) -> bytes:
+    """What the execution that runs has printed beyond `start` bytes; nothing when it has not begun, or has ended."""
+    head = posix.pread(fd, _ANSWERED_AT + 8, 0)
+    length, answered = (_LENGTH.unpack_from(head, at)[0] for at in (0, _ANSWERED_AT))
+    return read(fd, start, min(length, output_bytes)) if answered == 0 else b""
+
+
 def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
     """What a worker that died had printed since its last answer, and whether some was dropped.
 
@@ -121,8 +128,8 @@ class Tape:
             _LENGTH.pack_into(self._map, _TRUNCATED_AT, 0)
             if late:
                 self._insert(late)
-            _LENGTH.pack_into(self._map, _ANSWERED_AT, 0)
             self._note_length()
+            _LENGTH.pack_into(self._map, _ANSWERED_AT, 0)  # behind it: what was answered never looks unread
 
     def write_text(self, data: bytes) -> None:
         """Append what `print` writes."""

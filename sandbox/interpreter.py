@@ -11,10 +11,12 @@ import mmap
 import operator
 import sys
 from ast import Expr, Expression, Module, PyCF_ONLY_AST  # bound here: user code may patch ast
+from collections.abc import Callable
 from time import perf_counter
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
+from sandbox import display, wire
 from sandbox.capture import Capture
 from sandbox.meter import MemoryMeter
 from sandbox.outcome import Ended, Status, Usage
@@ -53,13 +55,33 @@ class Interpreter(code.InteractiveInterpreter):
 
     def __init__(self, main: ModuleType, capture: Capture, output_bytes: int, meter: MemoryMeter) -> None:
         super().__init__(vars(main))
+        self._main_thread = _thread.get_ident()
         self._capture = capture
         self._output_bytes = output_bytes
         self._meter = meter
         self._ballast: mmap.mmap | None = None
         self._mark: int | None = None  # length of stderr before the traceback of an interrupt
         self._signals = Signals()
+        self._budget = display.Budget(say)
+        self._outputs: list[display.Bundle] = []  # those at the end of the execution
+        self._send: Callable[[bytes], None] | None = None
+        self._sending = _thread.RLock()
+        self._is_running = False
         self._hooks: tuple[Any, Any] = (None, None)  # the user's trace and profile functions, between executions
+
+    def show_on(self, send: Callable[[bytes], None]) -> None:
+        """Give the code a builtin `display`, and show rich values and figures. `send` takes the frames of outputs."""
+        self._send = send
+        self.locals["__builtins__"].display = self._display
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None:
+
+            def show(*args: object, **kwargs: object) -> None:  # a function: pyplot gives it a signature
+                """Show the figures that are open, and close them."""
+                for bundle in display.figures(say):
+                    self._show(bundle)
+
+            vars(pyplot)["show"] = show
 
     def run(self, source: str, number: int = 0) -> Ended:
         """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does.
@@ -67,6 +89,8 @@ class Interpreter(code.InteractiveInterpreter):
         `number`: which execution this is, counted from 1; an interrupt says which one it means.
         """
         self._capture.begin()
+        self._budget.begin()
+        self._outputs = []
         self._mark = None
         started = perf_counter()
         status = Status.DONE
@@ -86,6 +110,8 @@ class Interpreter(code.InteractiveInterpreter):
             sys.__excepthook__(type(error), error, _trim(error))
         finally:
             late = self._signals.exclude()
+            with self._sending:  # a thread may be at it
+                self._is_running = False
             self._hooks = sys.gettrace(), sys.getprofile()
             if self._hooks != (None, None):
                 sys.settrace(None)
@@ -97,7 +123,7 @@ class Interpreter(code.InteractiveInterpreter):
         if status is Status.OUT_OF_MEMORY or headroom < 2 * _BALLAST_BYTES:
             self.drop_ballast()
         out, err = self._capture.out.finish(), self._capture.err.finish()
-        truncated = self._capture.out.truncated or self._capture.err.truncated
+        truncated = self._capture.out.truncated or self._capture.err.truncated or self._budget.truncated
         if result is not None and len(result) > self._output_bytes:
             result, truncated = result[: self._output_bytes], True
         return Ended(
@@ -108,10 +134,28 @@ class Interpreter(code.InteractiveInterpreter):
             err if self._mark is None else min(self._mark, err),
             truncated,
             result,
-            (),
+            self._outputs,
             _thread._count(),
             self._capture.text() if out + err <= _SHORT_BYTES else None,
         )
+
+    def look_up(self, errand: Callable[[str, dict[str, Any]], str], text: str, number: int) -> Ended:
+        """Answer a question about the namespace. What it prints belongs to the next execution."""
+        started = perf_counter()
+        status, result = Status.DONE, None
+        try:
+            self._signals.admit(lambda: self._capture.out.wanted == number)
+            result = errand(text, self.locals)
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        except BaseException:  # code of the user's that the question has called
+            status = Status.FAILED
+        finally:
+            self._signals.exclude()
+        peak, _ = self._meter.read()
+        if result is not None and len(result) > self._output_bytes:
+            result = None
+        return Ended(status, Usage(perf_counter() - started, peak), result=result, threads=_thread._count())
 
     def drop_ballast(self) -> None:
         """Make room for our own code: the user's has used up what the ceiling allows."""
@@ -129,8 +173,10 @@ class Interpreter(code.InteractiveInterpreter):
         status, result, error = Status.DONE, None, None
         try:
             self._signals.admit(lambda: number > 0 and self._capture.out.wanted == number)
+            self._is_running = True
             result = self._evaluate(source)
         except MemoryError:
+            display.close_figure("all")
             return Status.OUT_OF_MEMORY, None
         except BaseException as raised:
             error = raised
@@ -139,6 +185,10 @@ class Interpreter(code.InteractiveInterpreter):
                 status = Status.INTERRUPTED
                 self._mark = self._capture.err.length
             self._report(error)
+        if status is Status.INTERRUPTED:
+            display.close_figure("all")  # there is no time left to draw them
+        elif self._send is not None:
+            self._outputs += filter(None, map(self._budget.fit, display.figures(say)))
         self._capture.flush()
         return status, result
 
@@ -147,7 +197,34 @@ class Interpreter(code.InteractiveInterpreter):
         if body is not None:
             exec(body, self.locals)  # noqa: S102 - running other people's code is what this is for
         value = eval(last, self.locals) if last is not None else None  # noqa: S307
-        return self._repr(value) if value is not None else None
+        if value is None:
+            return None
+        text = self._repr(value)
+        if self._send is not None:
+            self._show_last(value, text)
+        return text
+
+    def _display(self, *values: object) -> None:
+        """Show values, each in the forms that it has."""
+        for value in values:
+            self._show({"text/plain": self._repr(value), **display.rich(value, say)})
+
+    def _show_last(self, value: object, text: str) -> None:
+        """Show the value of the last expression, if it has other forms than its repr."""
+        forms = display.rich(value, say)
+        if display.is_figure(value):
+            display.close_figure(value)
+        fitting = self._budget.fit({"text/plain": text, **forms}) if forms else None
+        if fitting is not None:
+            self._outputs.append(fitting)
+
+    def _show(self, bundle: display.Bundle) -> None:
+        """Send it off at once. A frame is sent whole, whatever interrupts the code."""
+        is_main = _thread.get_ident() == self._main_thread
+        with self._signals.held() if is_main else contextlib.nullcontext(), self._sending:
+            fitting = self._budget.fit(bundle) if self._is_running else None
+            if fitting is not None and self._send is not None:
+                self._send(wire.display(fitting, self._capture.out.length, self._capture.err.length))
 
     def _compile(self, source: str) -> tuple[CodeType | None, CodeType | None]:
         """The program, and apart from it its last statement when that is an expression."""

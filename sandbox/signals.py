@@ -8,7 +8,8 @@ put aside, for Python runs them in the main thread, wherever that is.
 
 import _signal  # type: ignore[import-not-found] # signal's own functions make enums, and take ten times as long
 import _thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _SIGINT = _signal.SIGINT
@@ -43,6 +44,19 @@ class Signals:
             _signal.raise_signal(signum)
         if interrupted:
             _signal.raise_signal(_SIGINT)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile none acts; those that come are noted, and act when this ends. For the main thread."""
+        before = {signum: _signal.signal(signum, self._noting) for signum in (*_TIMERS, _SIGINT)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                _signal.signal(signum, handler)
+            noted, self._noted = self._noted, set()
+            for signum in noted:
+                _signal.raise_signal(signum)
 
     def exclude(self) -> BaseException | None:
         """From here on none does. Returns what a handler of the user's raised meanwhile."""

@@ -11,6 +11,7 @@ import json.scanner
 import re
 import struct
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 from sandbox.limits import REQUEST_FRAME_BYTES
@@ -19,7 +20,8 @@ from sandbox.outcome import Ended, Status, Usage
 _LENGTH = struct.Struct(">I")
 # Kind, status, truncated, texts inside, wall, memory, out, err, mark, threads, result bytes.
 _HEAD = struct.Struct(">BB??dQQQQQi")
-_READY, _CANNOT, _ANSWER = range(3)
+_SHOWN = struct.Struct(">BQQ")  # kind, and how much of stdout and stderr goes before it
+_READY, _CANNOT, _ANSWER, _DISPLAY = range(4)
 _STATUSES = tuple(Status)
 _NUMBERS = {status: number for number, status in enumerate(_STATUSES)}
 _NO_RESULT = -1
@@ -36,6 +38,22 @@ _scan = json.scanner.c_make_scanner(json.JSONDecoder())  # type: ignore[attr-def
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _CHEAP_BYTES = 64 * 1024  # whatever such a body holds, it is parsed in a few milliseconds
 _MOST_STRINGS, _MOST_AROUND_BYTES = 4096, 64 * 1024
+
+
+class Errand(bytes, Enum):
+    """What a worker is asked to do with a text."""
+
+    EXECUTE = b"x"  # code
+    COMPLETE = b"c"  # code up to the cursor: the names that it may go on with
+    INSPECT = b"i"  # a dotted name: what it stands for
+
+
+class Shown(NamedTuple):
+    """A MIME bundle that was shown while code ran, and how many bytes it had printed before."""
+
+    bundle: dict[str, str]
+    stdout_bytes: int
+    stderr_bytes: int
 
 
 class Terms(NamedTuple):
@@ -84,17 +102,17 @@ class FrameReader:
         return bodies
 
 
-def request(code: str) -> bytes:
-    """The frame that asks for one execution. Raises WireError when it is longer than the worker would read."""
-    body = code.encode("utf-8", "surrogatepass")
+def request(text: str, errand: Errand = Errand.EXECUTE) -> bytes:
+    """The frame that sends a worker on an errand. Raises WireError when it is longer than the worker would read."""
+    body = errand + text.encode("utf-8", "surrogatepass")
     if len(body) > REQUEST_FRAME_BYTES:
         raise WireError(f"a request of {len(body)} bytes; at most {REQUEST_FRAME_BYTES} are sent")
     return _LENGTH.pack(len(body)) + body
 
 
-def parse_request(body: bytes) -> str:
-    """The code in a request's body."""
-    return body.decode("utf-8", "surrogatepass")
+def parse_request(body: bytes) -> tuple[Errand, str]:
+    """The errand in a request's body, and its text."""
+    return Errand(body[:1]), body[1:].decode("utf-8", "surrogatepass")
 
 
 def terms(of_run: Terms) -> bytes:
@@ -127,6 +145,29 @@ def parse_birth(body: bytes) -> str | None:
     if kind == bytes([_CANNOT]):
         return text.decode("utf-8", "backslashreplace")
     raise WireError("it did not say that it is ready")
+
+
+def display(bundle: dict[str, str], stdout_bytes: int, stderr_bytes: int) -> bytes:
+    """The frame of a bundle that is shown while the code runs."""
+    body = _SHOWN.pack(_DISPLAY, stdout_bytes, stderr_bytes) + "".join(_chunks((bundle,), 0)).encode("ascii")
+    return _LENGTH.pack(len(body)) + body
+
+
+def is_display(body: bytes) -> bool:
+    """Whether it is such a frame's, and not an answer's."""
+    return body[:1] == bytes([_DISPLAY])
+
+
+def parse_display(body: bytes) -> Shown:
+    """A bundle that was shown. Raises WireError naming what is wrong with it."""
+    try:
+        _, stdout_bytes, stderr_bytes = _SHOWN.unpack_from(body)
+    except struct.error as error:
+        raise WireError("a display that is too short") from error
+    bundles = _outputs(body[_SHOWN.size :])
+    if len(bundles) != 1:
+        raise WireError("a display that is not one bundle")
+    return Shown(bundles[0], stdout_bytes, stderr_bytes)
 
 
 def answer(ended: Ended) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, NoReturn
 
-from sandbox import wire
+from sandbox import completion, wire
 from sandbox.capture import Capture, Tape
 from sandbox.confine.jail import Jail, StepMissing
 from sandbox.interpreter import Interpreter, hide_own_depth, main_module
@@ -29,6 +29,7 @@ _NICE = 10  # the server answers before anybody's loop goes on
 _PROBE_LIMIT = 200  # deep enough for the probe, and shallow enough to touch little memory
 _DEPTH_PROBE = "def _f():\n global _n\n _n += 1\n _f()\n_n = 1\n_f()"
 _WARM_UP = ("print(1)", "1/0")
+_LOOK_UPS = {wire.Errand.COMPLETE: completion.complete, wire.Errand.INSPECT: completion.look_up}
 
 
 class Queue(NamedTuple):
@@ -95,12 +96,17 @@ def _prepare(interpreter: Interpreter, meter: MemoryMeter, jail: Jail, answers: 
 
 def _run_all(interpreter: Interpreter, requests: int, answers: int) -> None:
     """One execution after another."""
+    interpreter.show_on(lambda frame: _send(answers, frame))
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
     number = 0
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
             number += 1
-            _send(answers, _answer(interpreter, interpreter.run, wire.parse_request(body), number))
+            errand, text = wire.parse_request(body)
+            if errand is wire.Errand.EXECUTE:
+                _send(answers, _answer(interpreter, interpreter.run, text, number))
+            else:
+                _send(answers, _answer(interpreter, interpreter.look_up, _LOOK_UPS[errand], text, number))
 
 
 def _run_one(program: Program, meter: MemoryMeter, jail: Jail, requests: int, answers: int) -> None:
@@ -113,7 +119,7 @@ def _run_one(program: Program, meter: MemoryMeter, jail: Jail, requests: int, an
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
-            _send(answers, _answer(program, program.run_once, wire.parse_request(body), terms))
+            _send(answers, _answer(program, program.run_once, wire.parse_request(body)[1], terms))
             return
 
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from server import errors
 from server.body import BodyBudget
 from server.middleware import Entrance
-from server.routes import documentation, health, sessions
+from server.routes import documentation, health, lookups, notebook, sessions
 from server.routes.execute import Execute
 from server.routes.run import Run
 from server.settings import Settings
@@ -26,7 +26,7 @@ class Application(Entrance):
     """The ASGI application."""
 
     def __init__(self, starlette: Starlette, settings: Settings) -> None:
-        budget = BodyBudget()
+        starlette.state.budget = budget = BodyBudget()
         starlette.state.run_turns = turns = Turns("runs", settings.runs_at_once, settings.run_queue_size)
         direct: dict[str, ASGIApp] = {
             "/execute": Execute(settings, starlette.state, budget),
@@ -79,7 +79,10 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
             Route("/sessions", sessions.list_sessions),
             Route("/sessions/{id}", sessions.OneSession, methods=["GET", "DELETE"]),
             Route("/sessions/{id}/interrupt", sessions.interrupt_session, methods=["POST"]),
+            Route("/sessions/{id}/complete", lookups.complete, methods=["POST"]),
+            Route("/sessions/{id}/inspect", lookups.inspect, methods=["POST"]),
             *documentation.routes(),
+            *notebook.routes(),
         ],
         exception_handlers={
             SessionsError: errors.on_refusal,

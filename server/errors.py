@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 STATUS: dict[type[errors.SessionsError], HTTPStatus] = {
     errors.SessionNotFound: HTTPStatus.NOT_FOUND,
     errors.SessionBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.SessionRuns: HTTPStatus.CONFLICT,
     errors.MaxSessionsReached: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,

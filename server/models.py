@@ -143,6 +143,40 @@ class InterruptAnswer(BaseModel):
     interrupted: bool = Field(description="false when nothing ran")
 
 
+class LookUpRequest(BaseModel):
+    """A place in a text that somebody types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    text: Annotated[str, Field(max_length=SOURCE_CHARS, description="Python code, as far as it is typed")]
+    cursor: Annotated[
+        Annotated[int, Field(ge=0), _WHOLE] | None, Field(description="characters before the cursor; by default all")
+    ] = None
+
+
+class CompleteAnswer(BaseModel):
+    """Names that may stand in the place of what was begun."""
+
+    names: list[str] = Field(default=[], max_length=1000)
+    start: int = Field(default=0, ge=0, description="the names replace the text from here to the cursor")
+
+
+class InspectAnswer(BaseModel):
+    """What the name at the cursor stands for."""
+
+    name: str | None = Field(default=None, description="the dotted name, or null when nothing is there")
+    signature: str | None = None
+    doc: str | None = None
+
+
+class LimitFigures(BaseModel):
+    timeout_seconds: float
+    max_timeout_seconds: float
+    memory_limit_mb: int
+    output_limit_kb: int
+    idle_timeout_seconds: float
+
+
 class Capabilities(BaseModel):
     max_timeout: int = Field(description="seconds that a run may ask for")
     max_memory_mb: int = Field(description="MiB that a run may ask for")
@@ -168,6 +202,7 @@ class Health(BaseModel):
     version: str
     capabilities: Capabilities
     sessions: SessionFigures
+    limits: LimitFigures = Field(description="of sessions and executions")
     runs: RunFigures
     workers: dict[str, str] = Field(description="each tier of workers: `ready`, `loading` or `down`")
     sandbox: dict[str, str] = Field(description="each step of the wall around workers, and how it is there")

@@ -8,11 +8,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from server.models import (
+    CompleteAnswer,
     ExecuteAnswer,
     ExecuteRequest,
     FieldProblems,
     Health,
+    InspectAnswer,
     InterruptAnswer,
+    LookUpRequest,
     Problem,
     RunAnswer,
     RunRequest,
@@ -73,6 +76,7 @@ _RUN_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
 _REFUSALS: dict[int, tuple[str, type[Problem]]] = {
     400: ("The body is not valid JSON", Problem),
     404: ("There is no such session; the sentence tells what became of it", Problem),
+    409: ("The session runs code", Problem),
     413: ("The body is too large", Problem),
     415: ("The body is not sent as JSON", Problem),
     422: ("A field is wrong or unknown", FieldProblems),
@@ -129,6 +133,15 @@ OPERATIONS = (
               "It is closed; what ran in it answers `execution interrupted`", None, (404,)),
     Operation("post", "/sessions/{id}/interrupt", "interruptSession", "Sessions", "Interrupt what runs in a session",
               202, "The execution answers `execution interrupted`; the namespace is kept", InterruptAnswer, (404,)),
+    Operation(
+        "post", "/sessions/{id}/complete", "complete", "Sessions", "Complete a name", 200,
+        "Names that may replace the text from `start` to the cursor", CompleteAnswer, (400, 404, 409, 413, 415, 422),
+        LookUpRequest, {"attribute": ("Attributes of a name", {"text": "''.jo"})},
+    ),
+    Operation(
+        "post", "/sessions/{id}/inspect", "inspect", "Sessions", "Inspect a name", 200, "What it stands for",
+        InspectAnswer, (400, 404, 409, 413, 415, 422), LookUpRequest, {"builtin": ("A builtin", {"text": "print"})},
+    ),
     Operation("get", "/", "health", "Service", "Health and capabilities", 200, "The state of the service", Health),
 )
 # fmt: on

@@ -5,6 +5,7 @@ SessionsError
 │   ├── MaxSessionsReached
 │   ├── SessionNotFound
 │   ├── SessionBusy
+│   ├── SessionRuns
 │   └── Draining
 └── Fault                   ours
     ├── NoWorker            none could be had in time
@@ -41,6 +42,11 @@ class SessionNotFound(Refusal):
 class SessionBusy(Refusal):
     def __init__(self, waiting: int) -> None:
         super().__init__(f"session busy: {waiting} executions are waiting already")
+
+
+class SessionRuns(Refusal):
+    def __init__(self) -> None:
+        super().__init__("the session runs code: its names can be asked for when that has ended")
 
 
 class Draining(Refusal):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sandbox.outcome import Error
+from sandbox.wire import Errand, Shown
 
 if TYPE_CHECKING:
     from sessions.session import Session
@@ -25,6 +26,8 @@ class Execution:
     session: Session | None = None
     stopped_by: Error | None = None
     on_slow: Callable[[], None] | None = None
+    errand: Errand = Errand.EXECUTE
+    shown: list[Shown] = field(default_factory=list)  # while it ran
 
     def is_slow(self) -> None:
         """It waits, or runs for more than a moment: from now on it is worth noticing that its client leaves."""

@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable
 
 from sandbox import wire
-from sandbox.limits import MIB, Limits
+from sandbox.limits import LOOK_UP_S, MIB, Limits
 from sandbox.outcome import Ended, Error, Outcome, Printed, Status, Usage
-from sessions.errors import SessionBusy, SessionNotFound, WorkerLost
+from sessions.errors import SessionBusy, SessionNotFound, SessionRuns, WorkerLost
 from sessions.execution import Execution
 from sessions.lifecycle import Event, State, after
 from sessions.session_process import SessionProcess
@@ -57,6 +57,16 @@ class Session:
         finally:
             self._pass_the_turn()
 
+    async def look_up(self, errand: wire.Errand, text: str) -> str:
+        """The worker's answer to a question about the namespace, as it tells it; empty when it had none in time.
+
+        Raises SessionRuns when code runs in it.
+        """
+        if self.state is not State.IDLE or self._current is not None:
+            raise SessionRuns
+        outcome = await self.execute(Execution(text, None, LOOK_UP_S, self, errand=errand))
+        return outcome.result or ""
+
     def abandon(self, execution: Execution) -> None:
         """Interrupt an execution whose client has left, or drop it if its turn has not come."""
         if execution is self._current:
@@ -97,6 +107,12 @@ class Session:
         if self.state is State.IDLE:
             self._process.rest()
 
+    def unread(self, execution: Execution, stdout_bytes: int, stderr_bytes: int) -> tuple[bytes, bytes]:
+        """What it has printed so far beyond these lengths, if it is the one that runs."""
+        if self.state is not State.BUSY or self._current is not execution:
+            return b"", b""
+        return self._process.unread(stdout_bytes, stderr_bytes)
+
     def memory_bytes(self) -> int:
         """What the session holds over what it held at birth."""
         return self._process.memory_growth() if self.state in (State.IDLE, State.BUSY) else 0
@@ -127,13 +143,13 @@ class Session:
                 return
 
     async def _run(self, execution: Execution) -> Outcome:
-        request = wire.request(execution.code)
+        request = wire.request(execution.code, execution.errand)
         self._step(Event.ASK)
-        self.executions += 1
+        self.executions += execution.errand is wire.Errand.EXECUTE
         started = self._loop.time()
         try:
             self._watchdog.start(execution)
-            ended = await self._process.ask(request, execution.stdin)
+            ended = await self._process.ask(request, execution.stdin, execution.shown.append)
             if self.state is not State.BUSY:  # killed after it had answered, and before we heard
                 raise WorkerLost(self.obituary or "", self._process.printed(ended, whole=True))
             too_much = self._watchdog.exceeded(ended.usage.memory_bytes)
@@ -141,7 +157,7 @@ class Session:
                 self.kill(Error.MEMORY, too_much)
                 raise WorkerLost(too_much, self._process.printed(ended, whole=True))
         except WorkerLost as lost:
-            return self._after_loss(lost, self._loop.time() - started)
+            return self._after_loss(execution, lost, self._loop.time() - started)
         except BaseException:  # cancelled, or our fault: nobody will read its answer
             self.kill(Error.INTERRUPTED, "closed: the server stopped waiting for its execution")
             raise
@@ -163,15 +179,15 @@ class Session:
             error = Error.MEMORY
             detail = f"an allocation failed at the limit of {self._limits.memory_bytes // MIB} MiB"
         printed = self._process.printed(ended, whole=error is None)
-        if error is not None:
-            return Outcome(self.id, printed, kept=True, error=error, detail=detail, usage=ended.usage)
-        return Outcome(self.id, printed, kept=True, result=ended.result, outputs=ended.outputs, usage=ended.usage)
+        result = ended.result if error is None else None
+        outputs = (*_bundles(execution), *ended.outputs)
+        return Outcome(self.id, printed, True, error, detail, result, outputs, ended.usage)
 
-    def _after_loss(self, lost: WorkerLost, took_s: float) -> Outcome:
+    def _after_loss(self, execution: Execution, lost: WorkerLost, took_s: float) -> Outcome:
         error = self._killed_by or Error.CRASHED
         self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})")
         usage = Usage(took_s, self._watchdog.growth_bytes)
-        return Outcome(self.id, lost.printed, kept=False, error=error, detail=lost.detail, usage=usage)
+        return Outcome(self.id, lost.printed, False, error, lost.detail, None, _bundles(execution), usage)
 
     def _finish(self, why: Error, detail: str, obituary: str) -> None:
         if self.state not in (State.CLOSING, State.DEAD):
@@ -199,3 +215,7 @@ class Session:
 
     def _step(self, event: Event) -> None:
         self.state = after(self.state, event)
+
+
+def _bundles(execution: Execution) -> tuple[dict[str, str], ...]:
+    return tuple(shown.bundle for shown in execution.shown)

@@ -6,12 +6,14 @@ import os
 import re
 import select
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 import psutil
 
 from sandbox import capture, wire
+from sandbox.display import MOST_BUNDLES
 from sandbox.limits import ANSWER_FRAME_BYTES, Limits
 from sandbox.outcome import Ended, Printed, exit_words
 from sessions.errors import WorkerLost
@@ -56,6 +58,8 @@ class SessionProcess:
         self._stdin_filled = False
         self._resting = False
         self._asked = 0  # executions; the worker counts them too
+        self._on_shown: Callable[[wire.Shown], None] = _ignore
+        self._shown_bundles = self._shown_bytes = 0
         self._burial: asyncio.Task[None] | None = None
         self._psutil: psutil.Process | None = None
         self._birth_rss = self._birth_own = 0
@@ -79,9 +83,16 @@ class SessionProcess:
             raise self._lose("the worker died at birth") from error
         self._birth_rss, self._birth_own = memory.rss, memory.rss - memory.shared
 
-    async def ask(self, request: bytes, stdin: str | None) -> Ended:
-        """Send one request frame and return the answer. Raises WorkerLost, whoever ended the worker."""
+    async def ask(
+        self, request: bytes, stdin: str | None, on_shown: Callable[[wire.Shown], None] | None = None
+    ) -> Ended:
+        """Send one request frame and return the answer. Raises WorkerLost, whoever ended the worker.
+
+        `on_shown` gets the MIME bundles that are shown meanwhile.
+        """
         reply = self._expect()
+        self._on_shown = on_shown or _ignore
+        self._shown_bundles = self._shown_bytes = 0
         if self._lost is None:
             self._asked += 1
             self._fill_stdin((stdin or "").encode())
@@ -115,6 +126,16 @@ class SessionProcess:
             out, err = capture.read(self._fds.stdout, 0, out_end), capture.read(self._fds.stderr, 0, err_end)
         cut = ended.truncated
         return Printed(capture.decode(out, cut=cut), capture.decode(err, cut=cut), cut)
+
+    def unread(self, stdout_bytes: int, stderr_bytes: int) -> tuple[bytes, bytes]:
+        """What the execution that runs has printed so far beyond these lengths."""
+        if self._lost is not None:
+            return b"", b""
+        most = self.limits.output_bytes
+        return (
+            capture.unread(self._fds.stdout, stdout_bytes, most),
+            capture.unread(self._fds.stderr, stderr_bytes, most),
+        )
 
     def remains(self) -> Printed:
         """What a worker that is lost had printed since its last answer."""
@@ -206,12 +227,27 @@ class SessionProcess:
             self._lose(f"the worker broke the protocol: {error}")
             return
         for body in bodies:
-            if self._reply is None or self._reply.done():
+            if wire.is_display(body):
+                self._show(body)
+            elif self._reply is None or self._reply.done():
                 self._lose("the worker broke the protocol: an answer that nobody asked for")
                 return
-            self._reply.set_result(body)
+            else:
+                self._reply.set_result(body)
         if bodies and self._reader.holds_half_a_frame:
             self._lose("the worker broke the protocol: more than one answer")
+
+    def _show(self, body: bytes) -> None:
+        self._shown_bundles += 1
+        self._shown_bytes += len(body)
+        try:
+            if self._reply is None or self._reply.done():
+                raise wire.WireError("an output that nobody asked for")
+            if self._shown_bundles > MOST_BUNDLES or self._shown_bytes > ANSWER_FRAME_BYTES:
+                raise wire.WireError("more outputs than are allowed")
+            self._on_shown(wire.parse_display(body))
+        except wire.WireError as error:
+            self._lose(f"the worker broke the protocol: {error}")
 
     def _lose(self, detail: str) -> WorkerLost:
         """Kill it if it is not dead, and tell whoever waits. The first cause is the one that is told."""
@@ -248,3 +284,7 @@ class SessionProcess:
         if ended is None:
             return "it ended, and nobody could tell how"
         return exit_words(ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status)
+
+
+def _ignore(shown: wire.Shown) -> None:
+    """A run shows nothing to anybody."""

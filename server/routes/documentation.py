@@ -3,22 +3,18 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from server import openapi
+from server.assets import CACHING, Assets
 from server.settings import Settings
 
 _STATIC = Path(__file__).resolve().parent.parent / "static"
 
-# A browser may keep it all, and asks each time whether it is still the same: no page mixes two versions of the server.
-_CACHING = {"Cache-Control": "no-cache"}
-
-_PAGE_HEADERS = _CACHING | {
+_PAGE_HEADERS = CACHING | {
     "Content-Security-Policy": "; ".join(
         (
             "default-src 'none'",
@@ -35,20 +31,13 @@ _PAGE_HEADERS = _CACHING | {
 }
 
 
-class _Assets(StaticFiles):
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers.update(_CACHING)
-        return response
-
-
 def routes() -> list[BaseRoute]:
     """The routes of the documentation."""
     return [
         Route("/docs", page),
         Route("/openapi.json", document),
-        Mount("/docs/assets/swagger-ui", _Assets(directory=_STATIC / "swagger-ui")),
-        Mount("/docs/assets", _Assets(directory=_STATIC / "docs")),
+        Mount("/docs/assets/swagger-ui", Assets(directory=_STATIC / "swagger-ui")),
+        Mount("/docs/assets", Assets(directory=_STATIC / "docs")),
     ]
 
 
@@ -60,7 +49,7 @@ async def page(request: Request) -> Response:
 async def document(request: Request) -> Response:
     """The OpenAPI document."""
     body = _encoded(request.app.state.settings)
-    return Response(body, media_type="application/json", headers=_CACHING)
+    return Response(body, media_type="application/json", headers=CACHING)
 
 
 @cache

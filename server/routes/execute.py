@@ -1,5 +1,9 @@
 """POST /execute: code runs in a session."""
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
@@ -9,6 +13,7 @@ from server.disconnect import Departure
 from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
 from server.reply import send_json
 from server.settings import Settings
+from server.stream import MEDIA_TYPE, Stream
 from sessions.errors import MaxSessionsReached, SessionNotFound, SessionsError
 from sessions.execution import Execution
 from sessions.manager import SessionManager
@@ -28,6 +33,10 @@ class Execute:
             request = await body.read(scope, receive, ExecuteRequest, self._budget)
             execution = Execution(request.code, request.stdin, self._wall_s(request.timeout))
             departure = Departure(receive, execution.abandon)
+            if _wants_events(scope):
+                departure.begin()
+                await _stream(send, execution, _execute(self._state.sessions, execution, request.id), departure)
+                return
             execution.on_slow = departure.begin
             try:
                 reply = await _execute(self._state.sessions, execution, request.id)
@@ -52,3 +61,20 @@ async def _execute(sessions: SessionManager, execution: Execution, session_id: s
         return refusal(None, Error.MAX_SESSIONS, str(error))
     except SessionNotFound as error:
         return refusal(error.session_id, Error.NOT_FOUND, str(error))
+
+
+def _wants_events(scope: Scope) -> bool:
+    return any(name == b"accept" and MEDIA_TYPE in value.decode("latin-1").lower() for name, value in scope["headers"])
+
+
+async def _stream(
+    send: Send, execution: Execution, answer: Coroutine[Any, Any, ExecuteAnswer], departure: Departure
+) -> None:
+    answering = asyncio.create_task(answer, name="streamed execution")
+    try:
+        await Stream(send, execution).follow(answering)
+    finally:
+        departure.end()
+        if not answering.done():
+            execution.abandon()
+            await asyncio.wait([answering])

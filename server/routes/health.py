@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sandbox.tiers import SCIENTIFIC
-from server.models import Capabilities, Health, RunFigures, SessionFigures
+from server.models import Capabilities, Health, LimitFigures, RunFigures, SessionFigures
 from server.settings import VERSION
 
 
@@ -25,6 +25,13 @@ async def health(request: Request) -> Response:
             libraries=[name for name in _installed() if name in settings.modules],
         ),
         sessions=SessionFigures(open=len(sessions), max=sessions.most, warm=sessions.pool.warm),
+        limits=LimitFigures(
+            timeout_seconds=settings.timeout_seconds,
+            max_timeout_seconds=settings.max_timeout_seconds,
+            memory_limit_mb=settings.memory_limit_mb,
+            output_limit_kb=settings.output_limit_kb,
+            idle_timeout_seconds=settings.idle_timeout_seconds,
+        ),
         runs=RunFigures(
             active=turns.active, at_once=turns.at_once, waiting=turns.waiting, max_waiting=turns.most_waiting
         ),
