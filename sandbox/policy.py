@@ -118,7 +118,7 @@ def examine(tree: ast.AST, source: str, modules: frozenset[str]) -> Finding:
     checker.visit_all(tree)
     checker.judge_members()
     checker.judge_gone_builtins()
-    lines = source.split("\n")
+    lines = re.split("\r\n|\r|\n", source)  # as Python counts them
     found = sorted(checker.found, key=lambda violation: violation[:2])
     return Finding(tuple(v._replace(column=_characters(lines, v)) for v in found), frozenset(checker.packages))
 
@@ -154,6 +154,7 @@ class _Checker:
             ast.BinOp: self._see_joined,
             ast.JoinedStr: self._see_joined,
             ast.arg: lambda node: self._bound.add(node.arg),
+            ast.MatchMapping: lambda node: self._bound.add(node.rest),
             **dict.fromkeys(_BINDING, lambda node: self._bound.add(node.name)),
         }
 
@@ -191,8 +192,9 @@ class _Checker:
         for alias in node.names:
             self._judge_name(alias, alias.name)
             self._bind(alias)
-            if alias.name in _MEMBERS.get(module, ()):
-                self._refuse(alias, f"use of '{module}.{alias.name}' is not allowed", _MEMBERS[module][alias.name])
+            for name in _MEMBERS.get(module, ()) if alias.name == "*" else (alias.name,):
+                if name in _MEMBERS.get(module, ()):
+                    self._refuse(alias, f"use of '{module}.{name}' is not allowed", _MEMBERS[module][name])
 
     def _see_name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):
