@@ -82,6 +82,7 @@ class Interpreter(code.InteractiveInterpreter):
         except KeyboardInterrupt:  # while the traceback was being printed
             status = Status.INTERRUPTED
         except MemoryError:
+            self.drop_ballast()
             status = Status.OUT_OF_MEMORY
         except BaseException as error:  # from a handler of the user's, or an error that cannot be reported as usual
             sys.__excepthook__(type(error), error, _trim(error))
@@ -114,6 +115,13 @@ class Interpreter(code.InteractiveInterpreter):
             self._capture.text() if out + err <= _SHORT_BYTES else None,
         )
 
+    def last_words(self) -> Ended:
+        """What is left to tell when an execution has left us no room to report it as usual."""
+        self.drop_ballast()
+        out, err = self._capture.out.finish(), self._capture.err.finish()
+        peak, _ = self._meter.read()
+        return Ended(Status.OUT_OF_MEMORY, Usage(0.0, peak), out, err, err)
+
     def drop_ballast(self) -> None:
         """Make room for our own code: the user's has used up what the ceiling allows."""
         if self._ballast is not None:
@@ -132,6 +140,7 @@ class Interpreter(code.InteractiveInterpreter):
             self._signals.admit(lambda: number > 0 and self._capture.out.wanted == number)
             result = self._evaluate(source)
         except MemoryError:
+            self.drop_ballast()  # before anything else needs memory
             return Status.OUT_OF_MEMORY, None
         except BaseException as raised:
             error = raised
