@@ -19,7 +19,7 @@ from sandbox.confine.jail import Jail, StepMissing
 from sandbox.interpreter import Interpreter, hide_own_depth, main_module
 from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.meter import MemoryMeter
-from sandbox.outcome import Ended, Status, Usage
+from sandbox.outcome import Ended
 from sandbox.program import Program
 from sandbox.stubs import descriptors
 
@@ -127,8 +127,7 @@ def _answer(interpreter: Interpreter, run: Callable[..., Ended], *request: objec
     try:
         return wire.answer(run(*request))
     except MemoryError:  # in our own code: the user's has left us no room
-        interpreter.drop_ballast()
-        return wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))
+        return wire.answer(interpreter.last_words())
 
 
 def _send(fd: int, data: bytes) -> None:

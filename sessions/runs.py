@@ -111,6 +111,7 @@ class _Run:
         self._limits = limits
         self._watchdog = Watchdog(self, process, limits)
         self._killed_by: Error | None = None
+        self._peak_bytes = 0
         self._lost = ""  # how, in words
         self._printed = Printed()
 
@@ -140,6 +141,7 @@ class _Run:
     def kill(self, why: Error, detail: str) -> None:
         """End it at once."""
         self._killed_by = self._killed_by or why
+        self._peak_bytes = self._process.peak_growth()
         self._process.kill(detail)
 
     def rest(self) -> None:
@@ -148,7 +150,7 @@ class _Run:
     def outcome(self) -> RunOutcome:
         """What the caller is told."""
         if self.ended is None:
-            usage = Usage(self.took_s, self._watchdog.growth_bytes)
+            usage = Usage(self.took_s, max(self._peak_bytes, self._watchdog.growth_bytes))
             return RunOutcome(*self._loss(), self._printed, usage)
         return RunOutcome(*self._end(), self._printed, self.ended.usage)
 

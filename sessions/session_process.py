@@ -156,6 +156,17 @@ class SessionProcess:
             return 0
         return (int(held.get("Anon", 0)) + int(held.get("Shmem", 0))) * 1024 - self._birth_own
 
+    def peak_growth(self) -> int:
+        """The most that it held over what it held at birth, in bytes, as memory_growth counts; 0 when it is dead."""
+        try:
+            with open(f"/proc/{self.pid}/status") as status:
+                held = dict(re.findall(r"^(VmHWM|RssFile|RssShmem):\s*(\d+) kB$", status.read(), re.MULTILINE))
+        except OSError:
+            return 0
+        if len(held) < 3:  # it is a zombie
+            return 0
+        return max(0, (int(held["VmHWM"]) - int(held["RssFile"])) * 1024 - self._birth_own)
+
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the execution that was asked for last, though it may not have begun."""
         if self._lost is None:
