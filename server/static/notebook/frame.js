@@ -1,0 +1,96 @@
+// HTML that a cell made, in a frame that can neither run scripts nor reach the page, nor the network.
+//
+// Three walls, each enough by itself: the sandbox attribute with nothing allowed, a policy in the frame, and the page's
+// own policy, which the frame inherits. That last one admits styles only by the page's nonce, so they get it here.
+
+import { element } from "./dom.js";
+
+const NONCE = document.body.dataset.styleNonce;
+const POLICY = `default-src 'none'; img-src data:; font-src data:; style-src 'nonce-${NONCE}'`;
+const STYLE = `
+  :root { color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif; }
+  body { margin: 4px 2px; overflow-wrap: break-word; }
+  table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+  th, td { padding: 3px 10px; text-align: right; border: 0; }
+  thead th { border-bottom: 1px solid GrayText; }
+  tbody tr:nth-child(even) { background: color-mix(in srgb, CanvasText 5%, Canvas); }
+  img { max-width: 100%; }`;
+const NEVER = "script, meta, base, link, iframe, frame, object, embed, template, noscript, audio, video";
+const MOST_CHARS = 4_000_000;
+const MOST_STYLES = 1000;
+
+/** @type {{createHTML(text: string): any, createHTML: any}} the one place where text becomes markup */
+const markup = globalThis.trustedTypes?.createPolicy("html-output", { createHTML: (text) => text }) ?? {
+  createHTML: (/** @type {string} */ text) => text,
+};
+
+/**
+ * A frame with the HTML. Null when nothing of it can be seen, for example because it is made by scripts.
+ *
+ * @param {string} html
+ * @param {string} title for those who do not see it
+ * @returns {HTMLElement | null}
+ */
+export function frame(html, title) {
+  if (html.length > MOST_CHARS) return tooLong(html);
+  const parsed = new DOMParser().parseFromString(markup.createHTML(html), "text/html"); // it is inert
+  for (const gone of parsed.querySelectorAll(NEVER)) gone.remove();
+  for (const style of parsed.querySelectorAll("style")) style.nonce = NONCE;
+  if (!parsed.body.textContent.trim() && !parsed.querySelector("img, svg, hr, input, [style]")) return null;
+  for (const link of parsed.querySelectorAll("[href]")) withoutAddress(link);
+  const attributes = element("style", { nonce: NONCE }, rulesOfAttributes(parsed));
+  const policy = element("meta", { "http-equiv": "Content-Security-Policy", content: POLICY });
+  parsed.head.prepend(policy, element("style", { nonce: NONCE }, STYLE));
+  parsed.body.append(attributes);
+  const made = element("iframe", { sandbox: "", title, loading: "lazy", referrerpolicy: "no-referrer" });
+  made.style.height = `${estimatedHeight(parsed)}px`;
+  made.srcdoc = markup.createHTML(`<!doctype html>${parsed.documentElement.outerHTML}`);
+  return made;
+}
+
+/** @param {string} html */
+function tooLong(html) {
+  const size = (html.length / 1e6).toFixed(1);
+  return element("p.remark", {}, `This HTML has ${size} million characters: too much to be shown here. An export has it.`);
+}
+
+/** @param {Element} link a click on it would lead the frame away, to a page that is refused */
+function withoutAddress(link) {
+  const address = link.getAttribute("href");
+  if (address.startsWith("#")) return;
+  link.removeAttribute("href");
+  link.setAttribute("title", address);
+}
+
+/**
+ * What the style attributes say as rules of a style sheet, for the policy admits no attributes.
+ *
+ * @param {Document} parsed
+ */
+function rulesOfAttributes(parsed) {
+  /** @type {Map<string, number>} */
+  const numbers = new Map();
+  for (const styled of parsed.querySelectorAll("[style]")) {
+    const text = styled.getAttribute("style");
+    styled.removeAttribute("style");
+    if (!numbers.has(text) && numbers.size >= MOST_STYLES) continue;
+    if (!numbers.has(text)) numbers.set(text, numbers.size);
+    styled.setAttribute("data-styled", `${numbers.get(text)}`);
+  }
+  // Twice the attribute, so that it outweighs a class as a style attribute would.
+  return [...numbers].map(([text, n]) => `[data-styled][data-styled="${n}"] { ${text} }`).join("\n");
+}
+
+/**
+ * Nobody outside of the frame can measure what is in it.
+ *
+ * @param {Document} parsed
+ */
+function estimatedHeight(parsed) {
+  const rows = parsed.querySelectorAll("tr").length;
+  const inTables = [...parsed.querySelectorAll("table")].reduce((sum, table) => sum + table.textContent.length, 0);
+  const lines = Math.max(0, parsed.body.textContent.trim().length - inTables) / 90;
+  const blocks = parsed.querySelectorAll("p, li, br, h1, h2, h3, h4, pre").length;
+  const images = parsed.querySelectorAll("img, svg, canvas").length;
+  return Math.round(Math.min(440, Math.max(44, 24 + rows * 25 + Math.max(lines, blocks) * 26 + images * 200)));
+}

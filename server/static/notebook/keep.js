@@ -1,0 +1,141 @@
+// Notebooks kept in the browser, so that nothing typed is lost. Each has two records: the text, which is small and saved
+// soon after each change, and the outputs, which may be too large to be kept.
+//
+// A notebook belongs to one tab. A tab that opens one which another tab has gets a copy under a key of its own.
+
+import { newId } from "./ipynb.js";
+
+const PREFIX = "pyrunner.notebook.";
+const OUTPUTS = ".outputs";
+const OF_THIS_TAB = "pyrunner.key";
+const SHOWING = "pyrunner.showing"; // the notebook whose outputs are being shown: left behind if the tab dies of that
+
+/** @typedef {import("./ipynb.js").CellData} CellData */
+/** @typedef {{name: string, changed: number, session: string | null, limit: number | null, cells: CellData[],
+ *   metadata: Record<string, any>}} Kept */
+
+export class Keep extends EventTarget {
+  #tab = { id: newId(), since: Date.now() };
+  #channel = new BroadcastChannel("pyrunner.notebook");
+  /** @type {string} */ key = newId();
+
+  constructor() {
+    super();
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
+  }
+
+  /** The notebook that this tab had, or else the one that was changed last. Null when there is none. */
+  open() {
+    const [own, last] = [sessionStorage.getItem(OF_THIS_TAB), this.list()[0]?.key];
+    for (const key of [own, last]) {
+      const kept = key ? this.load(key) : null;
+      if (kept) return kept;
+    }
+    this.begin();
+    return null;
+  }
+
+  /**
+   * This tab goes on with the notebook of that key.
+   *
+   * @param {string} key
+   * @returns {Kept | null}
+   */
+  load(key) {
+    const kept = parsed(localStorage.getItem(PREFIX + key));
+    if (kept === null) return null;
+    this.#take(key);
+    const outputs = parsed(localStorage.getItem(PREFIX + key + OUTPUTS)) ?? {};
+    const cells = kept.cells.map((cell) => ({ ...cell, outputs: outputs[cell.id] ?? [] }));
+    return { ...kept, cells };
+  }
+
+  /** This tab goes on with a notebook that is not kept yet. */
+  begin() {
+    this.#take(newId());
+  }
+
+  /** @param {Kept} kept its outputs are not looked at. Throws when the browser has no room. */
+  saveText(kept) {
+    const cells = kept.cells.map((cell) => ({ ...cell, outputs: [] }));
+    this.#put(PREFIX + this.key, JSON.stringify({ ...kept, cells, changed: Date.now() }));
+  }
+
+  /** @param {CellData[]} cells Throws when the browser has no room. */
+  saveOutputs(cells) {
+    const outputs = cells.filter((cell) => cell.outputs.length).map((cell) => [cell.id, cell.outputs]);
+    try {
+      this.#put(PREFIX + this.key + OUTPUTS, JSON.stringify(Object.fromEntries(outputs)));
+    } catch (error) {
+      localStorage.removeItem(PREFIX + this.key + OUTPUTS); // those of before would not fit the text
+      throw error;
+    }
+  }
+
+  /** Those that are kept, the one that was changed last first. */
+  list() {
+    return Object.keys(localStorage)
+      .filter((name) => name.startsWith(PREFIX) && !name.endsWith(OUTPUTS))
+      .map((name) => ({ key: name.slice(PREFIX.length), kept: parsed(localStorage.getItem(name)) }))
+      .filter(({ kept }) => kept !== null)
+      .sort((a, b) => b.kept.changed - a.kept.changed);
+  }
+
+  /** @param {string} key */
+  remove(key) {
+    localStorage.removeItem(PREFIX + key);
+    localStorage.removeItem(PREFIX + key + OUTPUTS);
+  }
+
+  /** Whether the tab died when it showed the outputs of this notebook the last time. */
+  diedOfOutputs() {
+    return localStorage.getItem(SHOWING) === this.key;
+  }
+
+  /** @param {() => void} show shows outputs that were kept */
+  show(show) {
+    localStorage.setItem(SHOWING, this.key);
+    const shown = () => localStorage.removeItem(SHOWING);
+    addEventListener("pagehide", shown, { once: true });
+    show();
+    requestAnimationFrame(() => setTimeout(shown, 1000));
+  }
+
+  /** Make room at the cost of other notebooks' outputs; never of a text. */
+  #put(name, text) {
+    try {
+      localStorage.setItem(name, text);
+    } catch {
+      for (const { key } of this.list()) if (key !== this.key) localStorage.removeItem(PREFIX + key + OUTPUTS);
+      localStorage.setItem(name, text);
+    }
+  }
+
+  /** @param {string} key */
+  #take(key) {
+    this.key = key;
+    sessionStorage.setItem(OF_THIS_TAB, key);
+    this.#channel.postMessage({ key, ...this.#tab, asks: true });
+  }
+
+  /** Another tab has a notebook. If it is the one of this tab, the younger tab takes a copy. */
+  #hear({ key, id, since, asks }) {
+    if (key !== this.key || id === this.#tab.id) return;
+    const isOlder = since < this.#tab.since || (since === this.#tab.since && id < this.#tab.id);
+    if (isOlder) {
+      this.begin();
+      this.dispatchEvent(new Event("copied"));
+    } else if (asks) {
+      this.#channel.postMessage({ key, ...this.#tab, asks: false });
+    }
+  }
+}
+
+/** @param {string | null} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // nothing of ours
+  }
+}
