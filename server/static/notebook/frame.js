@@ -15,7 +15,10 @@ const STYLE = `
   thead th { border-bottom: 1px solid GrayText; }
   tbody tr:nth-child(even) { background: color-mix(in srgb, CanvasText 5%, Canvas); }
   img { max-width: 100%; }`;
+const HEAD = `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${POLICY}"><style nonce="${NONCE}">${STYLE}</style>`;
 const NEVER = "script, meta, base, link, iframe, frame, object, embed, template, noscript, audio, video";
+const TAG = /<[a-z](?:[^"'<>]|"[^"<>]*"|'[^'<>]*')*>/gi;
+const REFUSED = /("[^"]*"|'[^']*')|(\s)(style|on[a-z]+)(?=[\s=])/gi;
 const MOST_CHARS = 4_000_000;
 const MOST_STYLES = 1000;
 
@@ -33,19 +36,30 @@ const markup = globalThis.trustedTypes?.createPolicy("html-output", { createHTML
  */
 export function frame(html, title) {
   if (html.length > MOST_CHARS) return tooLong(html);
-  const parsed = new DOMParser().parseFromString(markup.createHTML(html), "text/html"); // it is inert
-  for (const gone of parsed.querySelectorAll(NEVER)) gone.remove();
-  for (const style of parsed.querySelectorAll("style")) style.nonce = NONCE;
-  if (!parsed.body.textContent.trim() && !parsed.querySelector("img, svg, hr, input, [style]")) return null;
-  for (const link of parsed.querySelectorAll("[href]")) withoutAddress(link);
-  const attributes = element("style", { nonce: NONCE }, rulesOfAttributes(parsed));
-  const policy = element("meta", { "http-equiv": "Content-Security-Policy", content: POLICY });
-  parsed.head.prepend(policy, element("style", { nonce: NONCE }, STYLE));
-  parsed.body.append(attributes);
+  const template = document.createElement("template"); // what is in it is inert
+  template.innerHTML = markup.createHTML(quieted(html));
+  const { content } = template;
+  for (const gone of content.querySelectorAll(NEVER)) gone.remove();
+  if (!content.textContent.trim() && !content.querySelector("img, svg, hr, input, [data-style]")) return null;
+  for (const link of content.querySelectorAll("[href]")) withoutAddress(link);
+  content.append(element("style", {}, rulesOfAttributes(content)));
+  for (const style of content.querySelectorAll("style")) style.setAttribute("nonce", NONCE);
   const made = element("iframe", { sandbox: "", title, loading: "lazy", referrerpolicy: "no-referrer" });
-  made.style.height = `${estimatedHeight(parsed)}px`;
-  made.srcdoc = markup.createHTML(`<!doctype html>${parsed.documentElement.outerHTML}`);
+  made.style.height = `${estimatedHeight(content)}px`;
+  made.srcdoc = markup.createHTML(`${HEAD}${template.innerHTML}`);
   return made;
+}
+
+/**
+ * The attributes that the policy refuses under other names, for the browser complains of each when it reads them. This
+ * is for a quiet console; what slips through is refused.
+ *
+ * @param {string} html
+ */
+function quieted(html) {
+  return html.replace(TAG, (tag) =>
+    tag.replace(REFUSED, (_, quoted, space, name) => quoted ?? `${space}data-${name.toLowerCase()}`),
+  );
 }
 
 /** @param {string} html */
@@ -65,32 +79,32 @@ function withoutAddress(link) {
 /**
  * What the style attributes say as rules of a style sheet, for the policy admits no attributes.
  *
- * @param {Document} parsed
+ * @param {DocumentFragment} content
  */
-function rulesOfAttributes(parsed) {
+function rulesOfAttributes(content) {
   /** @type {Map<string, number>} */
   const numbers = new Map();
-  for (const styled of parsed.querySelectorAll("[style]")) {
-    const text = styled.getAttribute("style");
-    styled.removeAttribute("style");
+  for (const styled of content.querySelectorAll("[data-style]")) {
+    const text = styled.getAttribute("data-style");
+    styled.removeAttribute("data-style");
     if (!numbers.has(text) && numbers.size >= MOST_STYLES) continue;
     if (!numbers.has(text)) numbers.set(text, numbers.size);
     styled.setAttribute("data-styled", `${numbers.get(text)}`);
   }
-  // Twice the attribute, so that it outweighs a class as a style attribute would.
+  // Twice the attribute, so that it outweighs a class.
   return [...numbers].map(([text, n]) => `[data-styled][data-styled="${n}"] { ${text} }`).join("\n");
 }
 
 /**
  * Nobody outside of the frame can measure what is in it.
  *
- * @param {Document} parsed
+ * @param {DocumentFragment} content
  */
-function estimatedHeight(parsed) {
-  const rows = parsed.querySelectorAll("tr").length;
-  const inTables = [...parsed.querySelectorAll("table")].reduce((sum, table) => sum + table.textContent.length, 0);
-  const lines = Math.max(0, parsed.body.textContent.trim().length - inTables) / 90;
-  const blocks = parsed.querySelectorAll("p, li, br, h1, h2, h3, h4, pre").length;
-  const images = parsed.querySelectorAll("img, svg, canvas").length;
+function estimatedHeight(content) {
+  const rows = content.querySelectorAll("tr").length;
+  const inTables = [...content.querySelectorAll("table")].reduce((sum, table) => sum + table.textContent.length, 0);
+  const lines = Math.max(0, content.textContent.trim().length - inTables) / 90;
+  const blocks = content.querySelectorAll("p, li, br, h1, h2, h3, h4, pre").length;
+  const images = content.querySelectorAll("img, svg, canvas").length;
   return Math.round(Math.min(440, Math.max(44, 24 + rows * 25 + Math.max(lines, blocks) * 26 + images * 200)));
 }
