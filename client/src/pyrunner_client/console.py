@@ -157,6 +157,8 @@ class _CtrlC:
 
     def _send(self) -> None:
         """Until it has met the execution, which may not have begun."""
+        if len(self._senders) == _PRESSES:
+            self._screen.say("It has not ended yet. Once more Ctrl-C, and the console waits no longer.")
         with suppress(PyRunnerError):  # the stream tells what is wrong
             while not self._over.is_set() and not self._session.interrupt():
                 self._over.wait(0.05)

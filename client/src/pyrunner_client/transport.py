@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
+from urllib3.exceptions import NewConnectionError, SSLError
 
 from pyrunner_client.errors import (
     BadRequest,
@@ -120,7 +120,7 @@ class Transport:
         except (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError) as error:
             raise ServerUnreachable(f"no connection to {self.url}: {_reason(error)}") from error
         except requests.exceptions.RequestException as error:
-            if isinstance(_inner(error), _NEVER_CONNECTED):
+            if any(isinstance(part, _NEVER_CONNECTED) for part in _chain(error)):
                 raise ServerUnreachable(f"no connection to {self.url}: {_reason(error)}") from error
             raise ServerGone(f"the connection to {self.url} broke: {_reason(error)}") from error
 
@@ -130,21 +130,21 @@ def _address(url: str) -> str:
     return with_scheme.rstrip("/")
 
 
-def _inner(error: Exception) -> object:
-    first = error.args[0] if error.args else None
-    return first.reason if isinstance(first, MaxRetryError) else first
+def _chain(error: Exception) -> Iterator[Exception]:
+    """The error, and what lies inside of it: requests, urllib3 and http.client each put it elsewhere."""
+    inner: object = error
+    while isinstance(inner, Exception):
+        yield inner
+        places = (getattr(inner, "reason", None), inner.__cause__, *reversed(inner.args))
+        inner = next((place for place in places if isinstance(place, Exception)), None)
 
 
 def _reason(error: Exception) -> str:
-    """Its innermost words, without the names of classes around them."""
+    """Its innermost words."""
     if isinstance(error, requests.exceptions.Timeout):
         return "nothing came in time"
-    cause: object = _inner(error)
-    while isinstance(cause, Exception) and isinstance(cause.__cause__, Exception):
-        cause = cause.__cause__
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause or error)
+    *_, innermost = _chain(error)
+    return getattr(innermost, "strerror", None) or str(innermost)
 
 
 def _check_kind(reply: requests.Response, accept: str) -> None:
