@@ -20,7 +20,7 @@ export class Terminal {
   #overwrite = false;
   #spans = 0;
   /** @type {[Style, string][]} */ #line = []; // the last line, which may still change
-  /** @type {Node[]} */ #lineNodes = [];
+  /** @type {ChildNode[]} */ #lineNodes = [];
 
   /** @param {HTMLElement} element */
   constructor(element) {

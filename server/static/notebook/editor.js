@@ -56,6 +56,7 @@ export function editor({ source, isPython, label, keys, ask, onChange, onFocus }
     THEME,
     cm.syntaxHighlighting(HIGHLIGHT),
     cm.EditorView.lineWrapping,
+    cm.EditorView.domEventHandlers({ beforeinput: typeOver }),
     cm.EditorView.contentAttributes.of({ "aria-label": label, spellcheck: String(!isPython) }),
     cm.EditorView.updateListener.of((update) => {
       if (update.docChanged) onChange(update.state.doc.toString());
@@ -65,6 +66,17 @@ export function editor({ source, isPython, label, keys, ask, onChange, onFocus }
     ...(isPython ? python(ask) : []),
   ];
   return new cm.EditorView({ doc: source, extensions });
+}
+
+/** Typing over a selection. The browser would keep its style by an attribute, which the page's policy refuses. */
+function typeOver(event, view) {
+  const { from, to } = view.state.selection.main;
+  if (event.inputType !== "insertText" || !event.data || from === to || view.composing) return false;
+  const insert = () => view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type" });
+  const handlers = view.state.facet(cm.EditorView.inputHandler);
+  if (!handlers.some((handle) => handle(view, from, to, event.data, insert))) view.dispatch(insert());
+  event.preventDefault();
+  return true;
 }
 
 /** @param {(what: "complete" | "inspect", text: string, cursor: number) => Promise<any>} ask */

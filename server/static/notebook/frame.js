@@ -22,7 +22,7 @@ const REFUSED = /("[^"]*"|'[^']*')|(\s)(style|on[a-z]+)(?=[\s=])/gi;
 const MOST_CHARS = 4_000_000;
 const MOST_STYLES = 1000;
 
-/** @type {{createHTML(text: string): any, createHTML: any}} the one place where text becomes markup */
+/** The one place where text becomes markup. @type {{createHTML(text: string): any}} */
 const markup = globalThis.trustedTypes?.createPolicy("html-output", { createHTML: (text) => text }) ?? {
   createHTML: (/** @type {string} */ text) => text,
 };

@@ -14,6 +14,7 @@ const BLOCKS = [
 ];
 
 // Longer marks go before shorter ones. Each has the text in its first group, a link its address in the second.
+/** @type {[RegExp, (text: string, address?: string) => HTMLElement][]} */
 const SPANS = [
   [/`([^`\n]+)`/, (text) => element("code", {}, text)],
   [/\$\$([^$]+)\$\$/, (text) => formula(text, true)],
@@ -106,7 +107,7 @@ function table(lines) {
 /** @param {string} text */
 function spans(text) {
   for (const [pattern, make] of SPANS) {
-    const found = /** @type {RegExp} */ (pattern).exec(text);
+    const found = pattern.exec(text);
     if (!found) continue;
     const [before, after] = [text.slice(0, found.index), text.slice(found.index + found[0].length)];
     return [...spans(before), make(found[1], found[2]), ...spans(after)];
