@@ -25,6 +25,7 @@ _LENGTH = struct.Struct("<Q")
 _WANTED_AT = 8  # behind the length: the number of the execution that is to be interrupted
 _ANSWERED_AT = 16  # how much of the text has been answered
 _TRUNCATED_AT = 24  # whether some was dropped
+_MARK_AT = 32  # one more than the length before the traceback of an interrupt, which nobody may be told
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
 _PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
@@ -56,9 +57,10 @@ def want_interrupt(fd: int, number: int) -> None:
 
 def unread(fd: int, start: int, output_bytes: int) -> bytes:
     """What the execution that runs has printed beyond `start` bytes; nothing when it has not begun, or has ended."""
-    head = posix.pread(fd, _ANSWERED_AT + 8, 0)
-    length, answered = (_LENGTH.unpack_from(head, at)[0] for at in (0, _ANSWERED_AT))
-    return read(fd, start, min(length, output_bytes)) if answered == 0 else b""
+    head = posix.pread(fd, _MARK_AT + 8, 0).ljust(_MARK_AT + 8, b"\xff")
+    length, answered, mark = (_LENGTH.unpack_from(head, at)[0] for at in (0, _ANSWERED_AT, _MARK_AT))
+    end = min(length, mark - 1 if mark else length, output_bytes)
+    return read(fd, start, end) if answered == 0 else b""
 
 
 def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
@@ -126,6 +128,7 @@ class Tape:
             self._length = self._answered = self._text = self._buffered = 0
             self.truncated = False
             _LENGTH.pack_into(self._map, _TRUNCATED_AT, 0)
+            _LENGTH.pack_into(self._map, _MARK_AT, 0)
             if late:
                 self._insert(late)
             self._note_length()
@@ -158,6 +161,12 @@ class Tape:
         with self._lock:
             self._merge_raw()
             self._note_length()
+
+    def mark(self) -> int:
+        """Note that what follows is the traceback of an interrupt: the length of the text so far."""
+        with self._lock:
+            _LENGTH.pack_into(self._map, _MARK_AT, self._length + 1)
+            return self._length
 
     def settle(self) -> None:
         """Nothing waits any more."""

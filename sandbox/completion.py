@@ -1,57 +1,72 @@
 """What a name in a namespace may go on with, and what it stands for: for completion and for help while one types."""
 
-import inspect
-import json
 import re
-from collections.abc import Callable
-from rlcompleter import Completer
+from collections.abc import Callable, Iterable
+from inspect import getdoc, signature
+from json import dumps
+from keyword import kwlist
+from types import ModuleType
 from typing import Any
 
-_TO_CURSOR = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*\.?$|$")
-_NAME = re.compile(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*")
+# A name is tried from its beginning only, so that no text takes longer than reading it.
+_DOTTED = r"(?<![\w.])[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_TO_CURSOR = re.compile(rf"{_DOTTED}\.?\Z")
+_AT_CURSOR = re.compile(rf"{_DOTTED}(?=\(?\Z)")
+_REST_OF_WORD = re.compile(r"\w*")
 _MOST_NAMES = 1000
 _MOST_CHARS = 10_000  # of a signature, and of a doc
+_NOTHING = object()
 
 
 def complete(text: str, namespace: dict[str, Any]) -> str:
     """JSON: the `names` that may replace what `text` ends with, and from which character on (`start`).
 
-    Attributes are read to find theirs; properties are not.
+    Attributes are read to find theirs; those that are listed are not.
     """
     found = _TO_CURSOR.search(text)
-    word = found[0] if found else ""
-    owner, dot, beginning = word.rpartition(".")
-    completer = Completer(namespace)
-    matches = completer.attr_matches(word) if dot else completer.global_matches(word)
-    names = {match.removeprefix(owner + dot).rstrip("( :") for match in matches} if word else set()
-    shown = sorted(names - {beginning}, key=lambda name: (name.startswith("_"), name.lower(), name))
-    return json.dumps({"names": shown[:_MOST_NAMES], "start": len(text) - len(beginning)})
+    owner, dot, beginning = found[0].rpartition(".") if found else ("", "", "")
+    names: Iterable[Any] = ()
+    if dot:
+        value = _find(owner, namespace)
+        names = dir(value) if value is not _NOTHING else ()
+    elif beginning:
+        names = (*namespace, *_builtins(namespace), *kwlist)
+    fitting = {str(name) for name in names if isinstance(name, str) and name.startswith(beginning)} - {beginning}
+    if not beginning.startswith("_"):
+        fitting = {name for name in fitting if not name.startswith("_")}
+    shown = sorted(fitting, key=lambda name: (name.startswith("_"), name.lower(), name))
+    return dumps({"names": shown[:_MOST_NAMES], "start": len(text) - len(beginning)})
 
 
 def look_up(name: str, namespace: dict[str, Any]) -> str:
     """JSON: what a dotted name stands for: its `name`, or null when nothing is there, its `signature` and its `doc`."""
-    nothing = {"name": None, "signature": None, "doc": None}
-    if not _NAME.fullmatch(name):
-        return json.dumps(nothing)
-    first, *rest = name.split(".")
-    spaces = (namespace, vars(namespace["__builtins__"]))
-    found = next((space[first] for space in spaces if first in space), None)
-    if found is None:
-        return json.dumps(nothing)
-    for part in rest:
-        found = getattr(found, part, None)
-        if found is None:
-            return json.dumps(nothing)
-    signature = _attempt(lambda: str(inspect.signature(found))) if callable(found) else None
-    doc = _attempt(lambda: inspect.getdoc(found))
-    return json.dumps({"name": name, "signature": _short(signature), "doc": _short(doc)})
+    found = _find(name, namespace)
+    if found is _NOTHING:
+        return dumps({"name": None, "signature": None, "doc": None})
+    words = _attempt(lambda: str(signature(found))) if callable(found) else None
+    return dumps({"name": name, "signature": _short(words), "doc": _short(_attempt(lambda: getdoc(found)))})
 
 
 def name_at(text: str, cursor: int) -> str:
     """The dotted name around a place in a text, up to the end of the word there; empty when there is none."""
-    end = re.compile(r"\w*").match(text, cursor)
-    found = re.search(r"(?:[^\W\d]\w*\.)*[^\W\d]\w*\(?$", text[: end.end() if end else cursor])
-    return found[0].rstrip("(") if found else ""
+    rest = _REST_OF_WORD.match(text, cursor)
+    found = _AT_CURSOR.search(text[: rest.end() if rest else cursor])
+    return found[0] if found else ""
+
+
+def _find(name: str, namespace: dict[str, Any]) -> Any:
+    first, *rest = name.split(".")
+    value = namespace.get(first, _builtins(namespace).get(first, _NOTHING))
+    for part in rest:
+        value = getattr(value, part, _NOTHING)
+    return value
+
+
+def _builtins(namespace: dict[str, Any]) -> dict[str, Any]:
+    found = namespace.get("__builtins__")
+    if isinstance(found, ModuleType):
+        return vars(found)
+    return found if isinstance(found, dict) else {}
 
 
 def _attempt(ask: Callable[[], str | None]) -> str | None:

@@ -73,16 +73,23 @@ class Interpreter(code.InteractiveInterpreter):
     def show_on(self, send: Callable[[bytes], None]) -> None:
         """Give the code a builtin `display`, and show rich values and figures. `send` takes the frames of outputs."""
         self._send = send
-        self.locals["__builtins__"].display = self._display
+
+        def show_values(*values: object) -> None:
+            """Show values in order, each in the forms that it has: text, HTML, images, LaTeX."""
+            for value in values:
+                self._show({"text/plain": self._repr(value), **display.rich(value, self._budget)})
+
+        def show_figures(*args: object, **kwargs: object) -> None:  # a function: pyplot gives it a signature
+            """Show the figures that are open, and close them."""
+            for forms in display.figures(self._budget, self._repr):
+                self._show(forms)
+
+        show_values.__name__ = show_values.__qualname__ = "display"
+        self.locals["__builtins__"].display = show_values
         pyplot = sys.modules.get("matplotlib.pyplot")
         if pyplot is not None:
-
-            def show(*args: object, **kwargs: object) -> None:  # a function: pyplot gives it a signature
-                """Show the figures that are open, and close them."""
-                for bundle in display.figures(say):
-                    self._show(bundle)
-
-            vars(pyplot)["show"] = show
+            show_figures.__name__ = show_figures.__qualname__ = "show"
+            vars(pyplot)["show"] = show_figures
 
     def run(self, source: str, number: int = 0) -> Ended:
         """Run `source` as one program in the namespace of the earlier ones. Never raises for what it does.
@@ -147,7 +154,8 @@ class Interpreter(code.InteractiveInterpreter):
         status, result = Status.DONE, None
         try:
             self._signals.admit(lambda: self._capture.out.wanted == number)
-            result = errand(text, self.locals)
+            answer = errand(text, self.locals)
+            result = answer if len(answer) <= self._output_bytes else None
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
         except BaseException:  # code of the user's that the question has called
@@ -155,8 +163,6 @@ class Interpreter(code.InteractiveInterpreter):
         finally:
             self._signals.exclude()
         peak, _ = self._meter.read()
-        if result is not None and len(result) > self._output_bytes:
-            result = None
         return Ended(status, Usage(perf_counter() - started, peak), result=result, threads=_thread._count())
 
     def last_words(self) -> Ended:
@@ -193,12 +199,12 @@ class Interpreter(code.InteractiveInterpreter):
         if error is not None:  # outside of the handler: an error in a hook of the user's has none of ours as context
             if issubclass(type(error), KeyboardInterrupt):  # of its class nobody else is asked: it may lie
                 status = Status.INTERRUPTED
-                self._mark = self._capture.err.length
+                self._mark = self._capture.err.mark()
             self._report(error)
         if status is Status.INTERRUPTED:
             display.close_figure("all")  # there is no time left to draw them
         elif self._send is not None:
-            self._outputs += filter(None, map(self._budget.fit, display.figures(say)))
+            self._outputs += filter(None, map(self._budget.fit, display.figures(self._budget, self._repr)))
         self._capture.flush()
         return status, result
 
@@ -214,25 +220,20 @@ class Interpreter(code.InteractiveInterpreter):
             self._show_last(value, text)
         return text
 
-    def _display(self, *values: object) -> None:
-        """Show values, each in the forms that it has."""
-        for value in values:
-            self._show({"text/plain": self._repr(value), **display.rich(value, say)})
-
     def _show_last(self, value: object, text: str) -> None:
         """Show the value of the last expression, if it has other forms than its repr."""
-        forms = display.rich(value, say)
+        forms = display.rich(value, self._budget)
         if display.is_figure(value):
             display.close_figure(value)
         fitting = self._budget.fit({"text/plain": text, **forms}) if forms else None
         if fitting is not None:
             self._outputs.append(fitting)
 
-    def _show(self, bundle: display.Bundle) -> None:
+    def _show(self, forms: display.Forms) -> None:
         """Send it off at once. A frame is sent whole, whatever interrupts the code."""
         is_main = _thread.get_ident() == self._main_thread
         with self._signals.held() if is_main else contextlib.nullcontext(), self._sending:
-            fitting = self._budget.fit(bundle) if self._is_running else None
+            fitting = self._budget.fit(forms) if self._is_running else None
             if fitting is not None and self._send is not None:
                 self._send(wire.display(fitting, self._capture.out.length, self._capture.err.length))
 

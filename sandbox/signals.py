@@ -48,15 +48,34 @@ class Signals:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Meanwhile none acts; those that come are noted, and act when this ends. For the main thread."""
-        before = {signum: _signal.signal(signum, self._noting) for signum in (*_TIMERS, _SIGINT)}
+        before: dict[int, Any] = {}
         try:
+            for signum in (_SIGINT, *_TIMERS):
+                before[signum] = _signal.getsignal(signum)
+                _signal.signal(signum, self._noting)
             yield
         finally:
-            for signum, handler in before.items():
-                _signal.signal(signum, handler)
-            noted, self._noted = self._noted, set()
-            for signum in noted:
+            self._release(before)
+
+    def _release(self, handlers: dict[int, Any]) -> None:
+        """Put handlers back, whatever those that are back already raise meanwhile, and let the noted signals act."""
+        late = None
+        while handlers:
+            try:
+                for signum in tuple(handlers):
+                    _signal.signal(signum, handlers[signum])
+                    del handlers[signum]
+            except BaseException as raised:
+                late = raised
+        noted, self._noted = self._noted, set()
+        try:
+            for signum in noted - {_SIGINT}:
                 _signal.raise_signal(signum)
+            if late is not None:
+                raise late
+        finally:
+            if _SIGINT in noted:
+                _signal.raise_signal(_SIGINT)
 
     def exclude(self) -> BaseException | None:
         """From here on none does. Returns what a handler of the user's raised meanwhile."""

@@ -136,7 +136,7 @@ OPERATIONS = (
     Operation(
         "post", "/sessions/{id}/complete", "complete", "Sessions", "Complete a name", 200,
         "Names that may replace the text from `start` to the cursor", CompleteAnswer, (400, 404, 409, 413, 415, 422),
-        LookUpRequest, {"attribute": ("Attributes of a name", {"text": "''.jo"})},
+        LookUpRequest, {"attribute": ("Attributes of a name", {"text": "str.jo"})},
     ),
     Operation(
         "post", "/sessions/{id}/inspect", "inspect", "Sessions", "Inspect a name", 200, "What it stands for",

@@ -7,6 +7,7 @@ is slow holds up nobody but itself.
 import asyncio
 import codecs
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.types import Send
@@ -58,12 +59,16 @@ class Stream:
         out, err = self._texts
         printed = session.unread(self._execution, out.at, err.at)
         shown = self._execution.shown[self._shown :]  # taken at once: both may grow while an event is sent
+        is_all = session.is_heard_out()  # else a bundle is on its way that belongs before the end of the text
         for one in shown:
+            if any(text.at + len(data) < end for text, data, end in self._before(one, printed)):
+                is_all = False  # the worker has ended it this moment: the answer will have the text
+                break
             printed = await self._tell_before(one, printed)
             await self._event("display", one.bundle)
             self._shown += 1
         for text, data in zip(self._texts, printed, strict=True):
-            await self._tell(text, data)
+            await self._tell(text, data if is_all else b"")
         now = asyncio.get_running_loop().time()
         if now - self._silent_since >= _PING_S:
             self._silent_since = now
@@ -82,10 +87,14 @@ class Stream:
         for bundle in answer.outputs[len(self._execution.shown) :]:
             await self._event("display", bundle)
 
+    def _before(self, shown: Shown, printed: tuple[bytes, bytes]) -> Iterable[tuple["_Text", bytes, int]]:
+        """Each stream, what is there of it, and the place in it where the bundle was shown."""
+        return zip(self._texts, printed, (shown.stdout_bytes, shown.stderr_bytes), strict=True)
+
     async def _tell_before(self, shown: Shown, printed: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """Send what was printed before it; returns what is left."""
         left = []
-        for text, data, end in zip(self._texts, printed, (shown.stdout_bytes, shown.stderr_bytes), strict=True):
+        for text, data, end in self._before(shown, printed):
             count = max(0, end - text.at)
             await self._tell(text, data[:count])
             left.append(data[count:])
@@ -121,5 +130,7 @@ class _Text:
 
     def rest(self, whole: str | None) -> bytes:
         """What a whole text has beyond what was sent."""
-        self._decoder.reset()  # a half character is in the whole text again
+        half, _ = self._decoder.getstate()  # of a character: it is in the whole text again
+        self._decoder.reset()
+        self.at -= len(half)
         return (whole or "")[self._chars :].encode()

@@ -113,6 +113,10 @@ class Session:
             return b"", b""
         return self._process.unread(stdout_bytes, stderr_bytes)
 
+    def is_heard_out(self) -> bool:
+        """Whether no bundle is on its way that what runs has shown."""
+        return self._process.is_heard_out()
+
     def memory_bytes(self) -> int:
         """What the session holds over what it held at birth."""
         return self._process.memory_growth() if self.state in (State.IDLE, State.BUSY) else 0

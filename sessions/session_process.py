@@ -137,6 +137,12 @@ class SessionProcess:
             capture.unread(self._fds.stderr, stderr_bytes, most),
         )
 
+    def is_heard_out(self) -> bool:
+        """Whether all that it has sent so far was read: no bundle is on its way."""
+        if self._lost is not None:
+            return True
+        return not self._reader.holds_half_a_frame and not select.select([self._fds.answers], [], [], 0)[0]
+
     def remains(self) -> Printed:
         """What a worker that is lost had printed since its last answer."""
         out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes)
@@ -245,7 +251,7 @@ class SessionProcess:
                 return
             else:
                 self._reply.set_result(body)
-        if bodies and self._reader.holds_half_a_frame:
+        if bodies and self._reader.holds_half_a_frame and not wire.is_display(bodies[-1]):
             self._lose("the worker broke the protocol: more than one answer")
 
     def _show(self, body: bytes) -> None:

@@ -81,15 +81,16 @@ def test_an_answer_arrives_as_it_was_sent(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "x = 1", "é🐍", "\0", "\ud800", "a\udfffb", "\u2028", '"\\\n'])
-def test_any_code_arrives_as_it_was_sent(code: str) -> None:
-    (body,) = read_all(wire.request(code))
-    assert wire.parse_request(body) == code
+@pytest.mark.parametrize("errand", wire.Errand)
+def test_any_text_arrives_as_it_was_sent_with_its_errand(code: str, errand: wire.Errand) -> None:
+    (body,) = read_all(wire.request(code, errand))
+    assert wire.parse_request(body) == (errand, code)
 
 
 @pytest.mark.parametrize("character", ["\x01", "\ud800", "🐍", '"'])
 def test_the_longest_code_fits_into_a_frame_whatever_is_in_it(character: str) -> None:
     (body,) = read_all(wire.request(character * SOURCE_CHARS), 2**32)
-    assert wire.parse_request(body) == character * SOURCE_CHARS
+    assert wire.parse_request(body) == (wire.Errand.EXECUTE, character * SOURCE_CHARS)
 
 
 def test_a_request_longer_than_the_worker_reads_is_not_sent() -> None:
@@ -179,7 +180,7 @@ def test_garbage_is_an_error_of_the_wire_and_of_nothing_else(body: bytes) -> Non
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        *(("kind", kind, "kind") for kind in (0, 1, 3, 255)),
+        *(("kind", kind, "kind") for kind in (0, 1, 3, 4, 255)),
         *(("status", status, "status") for status in (len(Status), 255)),
         *(("wall", wall, "wall") for wall in (-0.1, -1e300, float(2**53), 1e300, float("inf"), float("-inf"))),
         ("wall", float("nan"), "wall"),
@@ -254,6 +255,52 @@ OUTPUTS = {
 @pytest.mark.parametrize("outputs", OUTPUTS.values(), ids=OUTPUTS)
 def test_outputs_that_are_no_bundles_of_text_are_refused(outputs: bytes) -> None:
     assert "output" in refused(body_of(PLAIN) + outputs)
+
+
+# Bundles that are shown while code runs
+
+BUNDLES = [
+    {},
+    {"text/plain": "x"},
+    {"text/html": "<b>é🐍\0</b>", "image/png": "aGk="},
+    {"image/png": "A" * 10**7},
+    {"é": "é" * 10**6},
+]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=range(len(BUNDLES)))
+def test_a_bundle_arrives_as_it_was_shown(bundle: dict[str, str]) -> None:
+    (body,) = read_all(wire.display(bundle, 7, 2**60), ANSWER_FRAME_BYTES)
+    assert wire.is_display(body)
+    assert wire.parse_display(body) == wire.Shown(bundle, 7, 2**60)
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", body_of(ENDED), wire.ready()[4:], wire.cannot("no")[4:]])
+def test_no_other_frame_is_taken_for_a_bundle(body: bytes) -> None:
+    assert not wire.is_display(body)
+
+
+HEAD_OF_BUNDLE = wire.display({}, 0, 0)[4:-4]  # without `[{}]`
+HOSTILE_BUNDLES = {
+    **{f"outputs: {name}": outputs for name, outputs in OUTPUTS.items()},
+    "nothing": b"",
+    "no bundle": b"[]",
+    "two bundles": b"[{},{}]",
+}
+
+
+@pytest.mark.parametrize("rest", HOSTILE_BUNDLES.values(), ids=HOSTILE_BUNDLES)
+def test_what_is_no_bundle_is_an_error_of_the_wire_and_of_nothing_else(rest: bytes) -> None:
+    with pytest.raises(wire.WireError):
+        wire.parse_display(HEAD_OF_BUNDLE + rest)
+
+
+@pytest.mark.parametrize("size", range(1, len(HEAD_OF_BUNDLE) + 4))
+def test_a_bundle_cut_short_is_refused(size: int) -> None:
+    body = wire.display({}, 0, 0)[4:][:size]
+    assert wire.is_display(body)
+    with pytest.raises(wire.WireError):
+        wire.parse_display(body)
 
 
 # JSON that is looked at before it is parsed
