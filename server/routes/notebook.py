@@ -1,4 +1,4 @@
-"""GET /notebook: a notebook in the browser, served whole from here. It is a client of the HTTP interface like others."""
+"""GET /notebook: a notebook in the browser, served whole from here; a client of the HTTP interface like others."""
 
 import secrets
 from functools import cache

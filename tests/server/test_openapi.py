@@ -71,7 +71,7 @@ def test_each_route_is_in_the_document_and_nothing_else_is() -> None:
     routes = {
         (method.lower(), route.path)
         for route in app.routes
-        if isinstance(route, Route) and route.path not in ("/docs", "/openapi.json")
+        if isinstance(route, Route) and route.path not in ("/docs", "/notebook", "/openapi.json")
         for method in route.methods or ()
         if method != "HEAD"
     }
@@ -188,8 +188,13 @@ def test_the_refusals_of_a_body_conform(
     conforms(schema, "/execute", answer)
 
 
-def test_each_page_asks_only_for_what_is_served_here(server: Server) -> None:
-    page = server.http.get(f"{server.url}/docs", timeout=10)
+PAGES = ["docs", "notebook"]
+NO_ASSETS = ["", "nothing.js", "..%2fvendor-swagger-ui.sh"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_each_page_asks_only_for_what_is_served_here(server: Server, path: str) -> None:
+    page = server.http.get(f"{server.url}/{path}", timeout=10)
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     assert len(addresses) >= 4
     for address in addresses:
@@ -197,22 +202,33 @@ def test_each_page_asks_only_for_what_is_served_here(server: Server) -> None:
         answer = server.http.get(f"{server.url}/{address}", timeout=10)
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-cache"
-        if address != "openapi.json":
+        if address not in ("openapi.json", "docs"):
             again = server.http.get(answer.url, headers={"If-None-Match": answer.headers["etag"]}, timeout=10)
             assert (again.status_code, again.content) == (304, b"")
             assert again.headers["cache-control"] == "no-cache"
 
 
-def test_the_page_may_run_only_the_scripts_served_here(server: Server) -> None:
-    page = server.http.get(f"{server.url}/docs", timeout=10)
+@pytest.mark.parametrize("path", PAGES)
+def test_each_page_may_run_only_the_scripts_served_here(server: Server, path: str) -> None:
+    page = server.http.get(f"{server.url}/{path}", timeout=10)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(rule.split(" ", 1) for rule in page.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
-    assert not re.search(r"<script>|<style|\son\w+=|style=", page.text), "nothing inline"
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert not re.search(r"<script>|<style|\son\w+=|\sstyle=", page.text), "nothing inline"
 
 
-@pytest.mark.parametrize("path", ["docs/assets/", "docs/assets/nothing.js", "docs/assets/..%2fvendor-swagger-ui.sh"])
+def test_the_notebook_lets_only_its_own_scripts_make_styles(server: Server) -> None:
+    pages = [server.http.get(f"{server.url}/notebook", timeout=10) for _ in range(2)]
+    policies = [re.search(r"style-src 'self' 'nonce-([\w-]{24})'", p.headers["content-security-policy"]) for p in pages]
+    for page, policy in zip(pages, policies, strict=True):
+        assert policy is not None and f'data-style-nonce="{policy[1]}"' in page.text
+        assert page.headers["cache-control"] == "no-store"
+    assert pages[0].text != pages[1].text, "a nonce is used once"
+
+
+@pytest.mark.parametrize("path", [f"{page}/assets/{name}" for page in PAGES for name in NO_ASSETS])
 def test_nothing_but_the_assets_is_served(server: Server, path: str) -> None:
     answer = server.http.get(f"{server.url}/{path}", timeout=10)
     assert answer.status_code == 404

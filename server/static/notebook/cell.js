@@ -1,7 +1,7 @@
 // One cell: its editor, its outputs, its buttons.
 
 import { element } from "./dom.js";
-import { editor } from "./editor.js";
+import { editor, settle } from "./editor.js";
 import { markdown } from "./markdown.js";
 import { Outputs } from "./outputs.js";
 import { raised } from "./words.js";
@@ -66,7 +66,7 @@ export class Cell {
     this.rendered = element("div.rendered", { hidden: true, ondblclick: () => notebook.act("edit", this) });
     this.element = element(
       `section.cell.${this.kind}`,
-      { tabindex: -1, role: "group", onfocusin: () => notebook.chosen(this) },
+      { tabindex: 0, role: "group", onfocusin: () => notebook.chosen(this) },
       element("div.gutter", {}, this.buttons.run, this.countLabel),
       element("div.body", {}, this.editor.dom, this.inputLabel, this.rendered, this.outputs.element),
       element("div.tools", {}, this.buttons.up, this.buttons.down, this.buttons.insert, this.buttons.remove),
@@ -114,6 +114,7 @@ export class Cell {
 
   /** It is about to run: what an earlier run gave goes. */
   begin() {
+    settle(this.editor);
     this.outputs.clear();
     this.state = "running";
   }

@@ -57,7 +57,7 @@ export function editor({ source, isPython, label, keys, ask, onChange, onFocus }
     cm.syntaxHighlighting(HIGHLIGHT),
     cm.EditorView.lineWrapping,
     cm.EditorView.domEventHandlers({ beforeinput: typeOver }),
-    cm.EditorView.contentAttributes.of({ "aria-label": label, spellcheck: String(!isPython) }),
+    cm.EditorView.contentAttributes.of({ "aria-label": label, tabindex: "-1", spellcheck: String(!isPython) }),
     cm.EditorView.updateListener.of((update) => {
       if (update.docChanged) onChange(update.state.doc.toString());
       if (update.focusChanged && update.view.hasFocus) onFocus();
@@ -130,6 +130,12 @@ function inspectOrDedent(view, ask) {
   return true;
 }
 
+/** Close what hangs over the text: it is about to run. */
+export function settle(view) {
+  cm.closeCompletion(view);
+  closeTip(view);
+}
+
 function closeTip(view) {
   if (view.state.field(TIP) === null) return false;
   view.dispatch({ effects: setTip.of(null) });
@@ -142,6 +148,7 @@ async function inspect(view, pos, ask) {
   if (view.state.doc.toString() !== text) return;
   const words = told?.name ? [told.name + (told.signature ?? ""), told.doc].filter(Boolean).join("\n\n") : NOTHING[String(told === null)];
   const create = () => ({ dom: element("pre.inspected", {}, words) });
+  cm.closeCompletion(view);
   view.dispatch({ effects: setTip.of({ pos, above: true, create }) });
 }
 

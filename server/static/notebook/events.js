@@ -5,12 +5,14 @@
  * @returns {AsyncGenerator<{name: string, data: any}>}
  */
 export async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
   let pieces = []; // of an event that has not ended: joined once, for it may be long
   let last = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value: bytes, done } = await reader.read();
     if (done) return;
+    const value = decoder.decode(bytes, { stream: true });
     const ends = (last + value).includes("\n\n");
     pieces.push(value);
     last = value.at(-1) ?? last;

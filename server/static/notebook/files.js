@@ -30,5 +30,5 @@ export function download(name, text) {
 
 /** @param {string} name of a notebook */
 export function fileName(name) {
-  return `${name.replace(/[\\/:*?"<>|\0-\x1f]+/g, " ").trim() || "notebook"}.ipynb`;
+  return `${name.replace(/[\\/:*?"<>|\0-\x1f]+/g, " ").replace(/ +/g, " ").trim() || "notebook"}.ipynb`;
 }

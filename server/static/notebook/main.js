@@ -26,6 +26,7 @@ const notebook = new Notebook(at("cells"), session, notices);
 new Badge(at("badge"), session);
 
 const unsaved = { text: false, outputs: false };
+const saved = { session: /** @type {string | null} */ (null) };
 let saving = 0;
 
 /** @param {"text" | "outputs"} what */
@@ -41,6 +42,7 @@ function save() {
   try {
     if (unsaved.text || unsaved.outputs) keep.saveText({ ...described(), cells });
     unsaved.text = false;
+    saved.session = session.id;
     notices.drop("full");
   } catch {
     const words = "The browser has no room: what you type is not kept. Export the notebook, or delete kept ones.";
@@ -72,6 +74,7 @@ function show(kept) {
   const showOutputs = () => keep.show(() => notebook.showOutputs(kept.cells));
   if (!keep.diedOfOutputs()) showOutputs();
   else notices.say("died", "The page did not survive the outputs of this notebook the last time, so they are not shown.", { "Show them": showOutputs });
+  saved.session = kept.session;
   session.adopt(kept.session);
 }
 
@@ -206,6 +209,7 @@ function follow() {
   });
   session.addEventListener("change", () => {
     showLimit();
+    if (session.id !== saved.session) saveSoon("text");
     if (session.running) notices.drop("lost");
     if (session.reachable) notices.drop("server");
     else notices.say("server", "The server does not answer. What you type is kept in this browser; the page goes on by itself when the server is back.");

@@ -52,7 +52,7 @@ export class Notebook extends EventTarget {
     this.#runs = { session: null, count: 0 };
     for (const data of cells.length ? cells : [newCell()]) this.#put(data, this.cells.length);
     for (const cell of this.cells) if (cell.kind === "markdown") cell.render();
-    this.choose(this.cells[0]);
+    this.#go(0, false);
   }
 
   /**
@@ -72,10 +72,7 @@ export class Notebook extends EventTarget {
   /** @param {Cell} cell */
   choose(cell) {
     if (cell === this.current && cell.element.classList.contains("chosen")) return;
-    for (const other of this.cells) {
-      other.element.classList.toggle("chosen", other === cell);
-      other.element.tabIndex = other === cell ? 0 : -1;
-    }
+    for (const other of this.cells) other.element.classList.toggle("chosen", other === cell);
     this.current = cell;
   }
 

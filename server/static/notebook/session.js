@@ -68,7 +68,8 @@ export class Session extends EventTarget {
     } else if (answer.ok) {
       const { state, idle, memory } = await answer.json();
       this.figures = { state, idle, memory, at: performance.now() };
-      if (this.#activity && state === "idle" && this.secondsLeft() < this.limits.idle_timeout_seconds / 3) this.#use();
+      const left = this.secondsLeft();
+      if (this.#activity && left !== null && left < this.limits.idle_timeout_seconds / 3) this.#use();
     }
   }
 
@@ -115,16 +116,18 @@ export class Session extends EventTarget {
   async #stream(request, report) {
     const answer = await this.#post("execute", request, { Accept: "text/event-stream" });
     if (!answer.ok) throw new Refused(await sentence(answer));
+    let whole = null;
     try {
       for await (const { name, data } of events(answer.body)) {
-        if (name === "done") return data;
-        if (name === "session") this.adopt(data.id);
+        if (name === "done") whole = data; // and read on to the end, so that the connection can be used again
+        else if (name === "session") this.adopt(data.id);
         else report(name, data);
       }
     } catch (error) {
       if (error instanceof SyntaxError) throw error; // not the connection's fault
     }
-    throw new ServerGone();
+    if (whole === null) throw new ServerGone();
+    return whole;
   }
 
   /** Interrupt what runs in it, whoever asked for that. */

@@ -1,5 +1,5 @@
 // What the notebook page uses of CodeMirror, as one module.
-export { autocompletion, closeBrackets, closeBracketsKeymap, startCompletion } from "@codemirror/autocomplete";
+export { autocompletion, closeBrackets, closeBracketsKeymap, closeCompletion, startCompletion } from "@codemirror/autocomplete";
 export { indentLess, indentMore, toggleComment } from "@codemirror/commands";
 export { globalCompletion, localCompletionSource, python } from "@codemirror/lang-python";
 export { HighlightStyle, bracketMatching, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
