@@ -10,10 +10,8 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from tests.conftest import until
 
 CLIENT = Path(__file__).resolve().parents[2] / "client" / "src"
 CTRL_C, CTRL_D, TAB, UP = "\x03", "\x04", "\t", "\x1b[A"
@@ -63,20 +61,26 @@ class Terminal:
     def wait_for_prompt(self) -> str:
         return self.wait_for(">>> ")
 
-    def wait_for(self, text: str, seconds: float = 20) -> str:
+    def wait_for(self, text: str) -> str:
         """What is shown up to that text, from where the last wait ended."""
-        deadline = time.monotonic() + seconds
-        while (place := self.text.find(text, self._seen)) < 0:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.text[self._seen :]!r}"
-            assert self._read(1.0) is not False, f"it ended without {text!r}: {self.text[self._seen :]!r}"
-        shown = self.text[self._seen : place]
-        self._seen = place + len(text)
+        shown = self._shown_before(text, 20)
+        assert shown is not None, f"no {text!r} in {self.text[self._seen :]!r}"
         return shown
 
     def press_until(self, keys: str, text: str) -> None:
-        """Press again and again until that is shown: signals that come together are one."""
-        until(lambda: self.press(keys) or self._read(0.2) is False or text in self.text)
-        self.wait_for(text)
+        """Press until that is shown: not too fast, for a terminal drops what is on its way when Ctrl-C comes."""
+        self.press(keys)
+        while self._shown_before(text, 1) is None:
+            self.press(keys)
+
+    def leave(self) -> int:
+        """Press Ctrl-D until it ends, for between two prompts the terminal takes it for itself; the exit status."""
+        alive = True
+        while alive:
+            with suppress(OSError):  # it has ended
+                self.press(CTRL_D)
+            alive = self._read(0.2) is not False
+        return self.process.wait(20)
 
     def end(self) -> int:
         """Wait for its end; the exit status."""
@@ -88,6 +92,15 @@ class Terminal:
         self.process.kill()
         self.process.wait(20)
         os.close(self._ours)
+
+    def _shown_before(self, text: str, seconds: float) -> str | None:
+        deadline = time.monotonic() + seconds
+        while (place := self.text.find(text, self._seen)) < 0:
+            if time.monotonic() > deadline or self._read(0.1) is False:
+                return None
+        shown = self.text[self._seen : place]
+        self._seen = place + len(text)
+        return shown
 
     def _read(self, seconds: float) -> bool | None:
         """True: something was shown; None: nothing for so long; False: it has ended."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
+import re
 import sys
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from types import FrameType, TracebackType
 
 from pyrunner_client import colours
 from pyrunner_client.answers import Done
+from pyrunner_client.ctrl_c import CtrlC
 from pyrunner_client.errors import PyRunnerError, SessionLost, SessionNotFound
 from pyrunner_client.prompt import Prompt
 from pyrunner_client.screen import Screen
 from pyrunner_client.session import Session
 
 _VERSION = "__import__('sys').version.partition(' ')[0]"
+_QUESTION = re.compile(r"\s*([\w.]+)\?+\s*\Z")
 _KEYS = "Ctrl-C interrupts, Ctrl-D ends, TAB completes, name? explains"
-_PRESSES = 2  # of Ctrl-C that are sent on; one more, and the console does not wait any longer
+_LEFT = "Nobody waits any longer; the server interrupts what runs."
 
 
 class Console:
@@ -39,10 +38,10 @@ class Console:
             return 1
         paint = colours.paint if colours.wanted(sys.stdout) else colours.plain
         prompt = Prompt(self._complete, paint)
-        with prompt.editing():
+        with CtrlC(self._screen) as ctrl_c, prompt.editing():
             try:
                 while True:
-                    self._step(prompt)
+                    self._step(prompt, ctrl_c)
             except EOFError:
                 print()
             finally:
@@ -57,29 +56,30 @@ class Console:
         self._session = session
         self._screen.say(f"Python {version} in a new session at {session.url}. {_KEYS}.", "2")
 
-    def _step(self, prompt: Prompt) -> None:
+    def _step(self, prompt: Prompt, ctrl_c: CtrlC) -> None:
         try:
-            source = prompt.read()
+            with ctrl_c.typing():
+                source = prompt.read()
         except KeyboardInterrupt:
-            self._screen.echoed()
             self._screen.say("KeyboardInterrupt")
             return
         if not source.strip():
             return
         try:
-            if source.rstrip().endswith("?"):
-                self._explain(source.rstrip().rstrip("?"))
+            question = _QUESTION.match(source)
+            if question:
+                self._explain(question[1])
             else:
-                self._execute(source)
+                self._execute(source, ctrl_c)
         except KeyboardInterrupt:
-            self._screen.say("The console waits no longer; the server interrupts what runs.")
+            self._screen.say(_LEFT)
         except SessionLost as lost:
             self._tell_loss(lost)
         except PyRunnerError as error:
             self._screen.say(str(error))
 
-    def _execute(self, source: str) -> None:
-        with _CtrlC(self._session, self._screen):
+    def _execute(self, source: str, ctrl_c: CtrlC) -> None:
+        with ctrl_c.running(self._session):
             for event in self._session.stream(source):
                 self._screen.show(event)
 
@@ -95,7 +95,7 @@ class Console:
     def _explain(self, text: str) -> None:
         found = self._session.inspect(text)
         if found.name is None:
-            self._screen.say(f"there is nothing at {text.strip()!r}")
+            self._screen.say(f"there is nothing at {text!r}")
         else:
             said = (f"{found.name}{found.signature or ''}", found.doc)
             self._screen.tell("\n".join(part for part in said if part))
@@ -112,7 +112,7 @@ def run_program(url: str, timeout: float | None, source: str, screen: Screen) ->
     """Run a program that is not typed, as `python -` does. The exit status: 1 if it failed."""
     status = 0
     try:
-        with Session(url, timeout=timeout) as session, _CtrlC(session, screen):
+        with CtrlC(screen) as ctrl_c, Session(url, timeout=timeout) as session, ctrl_c.running(session):
             for event in session.stream(source):
                 if not isinstance(event, Done):
                     screen.show(event)
@@ -123,42 +123,8 @@ def run_program(url: str, timeout: float | None, source: str, screen: Screen) ->
     except PyRunnerError as error:
         screen.say(str(error))
         status = 1
+    except KeyboardInterrupt:
+        screen.say(_LEFT)
+        status = 1
     screen.end()
     return status
-
-
-class _CtrlC:
-    """While code runs, Ctrl-C interrupts it over there; the stream goes on and tells how it ended."""
-
-    def __init__(self, session: Session, screen: Screen) -> None:
-        self._session = session
-        self._screen = screen
-        self._over = threading.Event()
-        self._senders: list[threading.Thread] = []
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGINT, self._pressed)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.signal(signal.SIGINT, self._before)
-        self._over.set()
-        for sender in self._senders:
-            sender.join()
-
-    def _pressed(self, signum: int, frame: FrameType | None) -> None:
-        if len(self._senders) == _PRESSES:
-            raise KeyboardInterrupt
-        self._screen.echoed()  # ^C
-        sender = threading.Thread(target=self._send, name="interrupt")
-        self._senders.append(sender)
-        sender.start()
-
-    def _send(self) -> None:
-        """Until it has met the execution, which may not have begun."""
-        if len(self._senders) == _PRESSES:
-            self._screen.say("It has not ended yet. Once more Ctrl-C, and the console waits no longer.")
-        with suppress(PyRunnerError):  # the stream tells what is wrong
-            while not self._over.is_set() and not self._session.interrupt():
-                self._over.wait(0.05)
