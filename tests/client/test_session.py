@@ -167,6 +167,20 @@ def test_a_session_that_was_never_used_opens_none(start_server: Callable[..., Se
     assert server.health()["sessions"]["open"] == 0
 
 
+@pytest.mark.parametrize("id", ["no-such", "../sessions", "a/b?c#d", "é"])
+def test_an_id_that_is_none_is_not_found(server: Server, id: str) -> None:
+    with Session(server.url, id=id) as session:
+        for call in (lambda: session.run("1"), session.info):
+            with pytest.raises(SessionNotFound):
+                call()
+
+
+def test_the_memory_limit_is_told_and_the_session_kept(remote: Session) -> None:
+    remote.run("import numpy")
+    result = remote.run("print('begun'); numpy.ones(1 << 30)", timeout=20)
+    assert (result.error, result.stdout) == ("memory limit exceeded", "begun\n")
+
+
 def test_info_is_the_servers(remote: Session) -> None:
     remote.run("x = 1")
     info = remote.info()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -152,7 +153,7 @@ class Session:
         self, read: Callable[[Any], Read], method: str, what: str = "", body: dict[str, Any] | None = None
     ) -> Read:
         self._check_open()
-        return self._transport.ask(read, method, f"/sessions/{self.open()}{what}", body)
+        return self._transport.ask(read, method, f"/sessions/{quote(self.open(), safe='')}{what}", body)
 
     def _check_open(self) -> None:
         if self._closed:
