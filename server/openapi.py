@@ -30,7 +30,9 @@ _ABOUT = """Runs Python code and answers what it printed and what its last line 
 the variables, functions and imports of the code before it. `POST /run` runs a program once, in a process of its own.
 
 Whatever the code does, the status is 200: the traceback of an exception is in `stderr`, and `error` says why the
-server stopped or refused an execution. Any other status comes with a sentence in `error`."""
+server stopped or refused an execution. Any other status comes with a sentence in `error`.
+
+For people there is a [notebook](notebook) on top of this."""
 
 _STEP = """\
 prices = {'tea': 2.5, 'cake': 4.0}

@@ -41,10 +41,12 @@ class Watched:
 
     def __init__(self, context: BrowserContext) -> None:
         self.requested: list[str] = []
+        self.answered: list[str] = []  # of these, what was really sent: no policy stopped it
         self.complaints: list[str] = []
         complain = self.complaints.append
         context.add_init_script(_WATCH_THE_POLICY)
         context.on("request", lambda request: self.requested.append(request.url))
+        context.on("response", lambda response: self.answered.append(response.url))
         context.on("console", lambda said: complain(said.text) if said.type in ("error", "warning") else None)
         context.on("weberror", lambda error: complain(str(error.error)))
         context.on("requestfailed", lambda request: self._failed(request.url, request.failure))

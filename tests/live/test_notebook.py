@@ -147,6 +147,10 @@ def test_what_is_typed_runs_and_its_value_is_shown(book: Book) -> None:
     expect(book.cells.nth(1).locator(".cm-content")).to_be_focused()
 
 
+def test_a_semicolon_at_the_end_says_that_the_value_is_not_wanted(book: Book) -> None:
+    expect(outputs(book.run("print('printed')\n6 * 7;  # no"))).to_have_text("printed\n")
+
+
 def test_variables_stay_from_cell_to_cell_until_a_restart(book: Book) -> None:
     book.run("x = 20")
     expect(outputs(book.run("x + 1"))).to_have_text("21")
@@ -576,7 +580,7 @@ def test_html_output_can_not_script_the_page(book: Book, name: str) -> None:
     expect(outputs(cell).frame_locator("iframe").locator("p").first).to_contain_text("seen")
     expect(outputs(book.run("'the page lives'"))).to_have_text("'the page lives'")
     expect(book.page).to_have_title("Notebook – PyRunner")
-    executed = [url for url in book.watched.requested if url.endswith(("/execute", "/docs"))]
+    executed = [url for url in book.watched.answered if url.endswith(("/execute", "/docs"))]
     assert executed == [f"{book.server.url}/execute"] * 2
     book.watched.complaints.clear()  # of the browser, about what it refused
 
@@ -615,7 +619,7 @@ def test_other_outputs_can_not_script_the_page(book: Book, mime: str, data: str)
     expect(outputs(cell).locator("a, script, iframe")).to_have_count(0)
     expect(outputs(book.run("6 * 7"))).to_have_text("42")
     expect(book.page).to_have_title("Notebook – PyRunner")
-    assert not [url for url in book.watched.requested if url.endswith(("/docs", "/x"))]
+    assert not [url for url in book.watched.answered if url.endswith(("/docs", "/x"))]
 
 
 def test_an_imported_notebook_can_not_script_the_page(book: Book) -> None:
@@ -629,7 +633,7 @@ def test_an_imported_notebook_can_not_script_the_page(book: Book) -> None:
     expect(outputs(book.cells.first).frame_locator("iframe").locator("body")).to_contain_text("seen")
     expect(outputs(book.cells.first).locator(".ending")).to_contain_text("<script>")
     assert "PWNED" not in book.page.title().replace(TAKE_OVER, "").replace(TAKE_OVER.replace("/", " "), "")
-    assert not [url for url in book.watched.requested if url.endswith("/execute")]
+    assert not [url for url in book.watched.answered if url.endswith("/execute")]
     book.watched.complaints.clear()
 
 

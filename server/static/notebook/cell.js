@@ -18,6 +18,12 @@ const BUTTONS = [
   ["remove", "×", "Delete"],
 ];
 
+/** As in Jupyter: a semicolon at the end means that the value is not wanted. @param {string} source */
+function endsQuietly(source) {
+  const last = source.trimEnd().split("\n").at(-1);
+  return last.replace(/\s*#.*$/, "").endsWith(";");
+}
+
 export class Cell {
   /** @type {"" | "queued" | "running"} */ #state = "";
   #number = 0;
@@ -170,7 +176,7 @@ export class Cell {
   #result({ result, outputs }) {
     const last = outputs.at(-1) ?? {};
     const isShown = Object.keys(last).length > 1 && last["text/plain"] === result;
-    if (result === null || isShown) return;
+    if (result === null || isShown || endsQuietly(this.source)) return;
     const data = { "text/plain": result };
     this.outputs.add({ output_type: "execute_result", data, metadata: {}, execution_count: this.count });
   }

@@ -10,7 +10,7 @@ const POLICY = `default-src 'none'; img-src data:; font-src data:; style-src 'no
 const STYLE = `
   :root { color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif; }
   body { margin: 4px 2px; overflow-wrap: break-word; }
-  table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+  table { border: 0; border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
   th, td { padding: 3px 10px; text-align: right; border: 0; }
   thead th { border-bottom: 1px solid GrayText; }
   tbody tr:nth-child(even) { background: color-mix(in srgb, CanvasText 5%, Canvas); }

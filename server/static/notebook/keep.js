@@ -14,6 +14,32 @@ const SHOWING = "pyrunner.showing"; // the notebook whose outputs are being show
 /** @typedef {{name: string, changed: number, session: string | null, limit: number | null, cells: CellData[],
  *   metadata: Record<string, any>}} Kept */
 
+/** A storage that forgets, for browsers that are told to keep nothing. */
+class Forgetful {
+  getItem(name) {
+    return this[name] ?? null;
+  }
+  setItem(name, text) {
+    this[name] = text;
+  }
+  removeItem(name) {
+    delete this[name];
+  }
+}
+
+/** @param {"localStorage" | "sessionStorage"} name @returns {any} */
+function storage(name) {
+  try {
+    globalThis[name].getItem("");
+    return globalThis[name];
+  } catch {
+    return new Forgetful();
+  }
+}
+
+const local = storage("localStorage");
+const session = storage("sessionStorage");
+
 export class Keep extends EventTarget {
   #tab = { id: newId(), since: Date.now() };
   #channel = new BroadcastChannel("pyrunner.notebook");
@@ -24,9 +50,14 @@ export class Keep extends EventTarget {
     this.#channel.onmessage = ({ data }) => this.#hear(data);
   }
 
+  /** Whether the browser keeps anything. */
+  get isLasting() {
+    return !(local instanceof Forgetful);
+  }
+
   /** The notebook that this tab had, or else the one that was changed last. Null when there is none. */
   open() {
-    const [own, last] = [sessionStorage.getItem(OF_THIS_TAB), this.list()[0]?.key];
+    const [own, last] = [session.getItem(OF_THIS_TAB), this.list()[0]?.key];
     for (const key of [own, last]) {
       const kept = key ? this.load(key) : null;
       if (kept) return kept;
@@ -42,10 +73,10 @@ export class Keep extends EventTarget {
    * @returns {Kept | null}
    */
   load(key) {
-    const kept = parsed(localStorage.getItem(PREFIX + key));
+    const kept = parsed(local.getItem(PREFIX + key));
     if (kept === null) return null;
     this.#take(key);
-    const outputs = parsed(localStorage.getItem(PREFIX + key + OUTPUTS)) ?? {};
+    const outputs = parsed(local.getItem(PREFIX + key + OUTPUTS)) ?? {};
     const cells = kept.cells.map((cell) => ({ ...cell, outputs: outputs[cell.id] ?? [] }));
     return { ...kept, cells };
   }
@@ -67,35 +98,39 @@ export class Keep extends EventTarget {
     try {
       this.#put(PREFIX + this.key + OUTPUTS, JSON.stringify(Object.fromEntries(outputs)));
     } catch (error) {
-      localStorage.removeItem(PREFIX + this.key + OUTPUTS); // those of before would not fit the text
+      local.removeItem(PREFIX + this.key + OUTPUTS); // those of before would not fit the text
       throw error;
     }
   }
 
   /** Those that are kept, the one that was changed last first. */
   list() {
-    return Object.keys(localStorage)
+    return Object.keys(local)
       .filter((name) => name.startsWith(PREFIX) && !name.endsWith(OUTPUTS))
-      .map((name) => ({ key: name.slice(PREFIX.length), kept: parsed(localStorage.getItem(name)) }))
+      .map((name) => ({ key: name.slice(PREFIX.length), kept: parsed(local.getItem(name)) }))
       .filter(({ kept }) => kept !== null)
       .sort((a, b) => b.kept.changed - a.kept.changed);
   }
 
   /** @param {string} key */
   remove(key) {
-    localStorage.removeItem(PREFIX + key);
-    localStorage.removeItem(PREFIX + key + OUTPUTS);
+    local.removeItem(PREFIX + key);
+    local.removeItem(PREFIX + key + OUTPUTS);
   }
 
   /** Whether the tab died when it showed the outputs of this notebook the last time. */
   diedOfOutputs() {
-    return localStorage.getItem(SHOWING) === this.key;
+    return local.getItem(SHOWING) === this.key;
   }
 
   /** @param {() => void} show shows outputs that were kept */
   show(show) {
-    localStorage.setItem(SHOWING, this.key);
-    const shown = () => localStorage.removeItem(SHOWING);
+    const shown = () => local.removeItem(SHOWING);
+    try {
+      local.setItem(SHOWING, this.key);
+    } catch {
+      shown(); // no room, not even for this: then nothing is noted
+    }
     addEventListener("pagehide", shown, { once: true });
     show();
     requestAnimationFrame(() => setTimeout(shown, 1000));
@@ -104,17 +139,17 @@ export class Keep extends EventTarget {
   /** Make room at the cost of other notebooks' outputs; never of a text. */
   #put(name, text) {
     try {
-      localStorage.setItem(name, text);
+      local.setItem(name, text);
     } catch {
-      for (const { key } of this.list()) if (key !== this.key) localStorage.removeItem(PREFIX + key + OUTPUTS);
-      localStorage.setItem(name, text);
+      for (const { key } of this.list()) if (key !== this.key) local.removeItem(PREFIX + key + OUTPUTS);
+      local.setItem(name, text);
     }
   }
 
   /** @param {string} key */
   #take(key) {
     this.key = key;
-    sessionStorage.setItem(OF_THIS_TAB, key);
+    session.setItem(OF_THIS_TAB, key);
     this.#channel.postMessage({ key, ...this.#tab, asks: true });
   }
 

@@ -43,7 +43,7 @@ function save() {
     if (unsaved.text || unsaved.outputs) keep.saveText({ ...described(), cells });
     unsaved.text = false;
     saved.session = session.id;
-    notices.drop("full");
+    if (keep.isLasting) notices.drop("full");
   } catch {
     const words = "The browser has no room: what you type is not kept. Export the notebook, or delete kept ones.";
     notices.say("full", words, { Export: exportFile, "Kept notebooks": showKept });
@@ -228,5 +228,6 @@ follow();
 const kept = keep.open();
 if (kept) show(kept);
 else show({ name: UNNAMED, cells: WELCOME, metadata: {}, session: null, limit: null, changed: 0 });
+if (!keep.isLasting) notices.say("full", "This browser is told to keep nothing: what you type is lost when you leave. Export it.");
 session.watch();
 document.body.dataset.ready = "true";

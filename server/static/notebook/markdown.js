@@ -3,6 +3,9 @@
 import { element } from "./dom.js";
 import { formula } from "./math.js";
 
+const MOST_CHARS = 200_000; // of a text; past it, and past the next in one paragraph, it stays as it was typed
+const MOST_SPAN_CHARS = 5_000;
+
 const BLOCKS = [
   { begins: /^(?:```|~~~)/, make: fence },
   { begins: /^\$\$/, make: displayed },
@@ -30,6 +33,7 @@ const SPANS = [
 
 /** @param {string} source */
 export function markdown(source) {
+  if (source.length > MOST_CHARS) return element("div.markdown", {}, element("pre", {}, source));
   return element("div.markdown", {}, ...blocks(source.split("\n")));
 }
 
@@ -66,8 +70,9 @@ function displayed(lines) {
 }
 
 function heading(lines) {
-  const [, marks, text] = lines.shift().match(/^(#+)\s+(.*?)\s*#*$/) ?? [null, "#", ""];
-  return element(`h${marks.length}`, {}, ...spans(text));
+  const line = lines.shift();
+  const level = line.search(/[^#]/);
+  return element(`h${level}`, {}, ...spans(line.slice(level).trim()));
 }
 
 function quote(lines) {
@@ -106,6 +111,7 @@ function table(lines) {
 
 /** @param {string} text */
 function spans(text) {
+  if (text.length > MOST_SPAN_CHARS) return [text];
   for (const [pattern, make] of SPANS) {
     const found = pattern.exec(text);
     if (!found) continue;

@@ -148,8 +148,7 @@ export class Notebook extends EventTarget {
     this.#isWorking = true;
     this.#tellWork();
     for (let cell = this.#waiting.shift(); cell; cell = this.#waiting.shift()) {
-      const mayGoOn = await this.#execute(cell);
-      cell.state = "";
+      const mayGoOn = await this.#execute(cell).finally(() => (cell.state = ""));
       if (!mayGoOn) this.#forgetWaiting();
       this.dispatchEvent(new Event("output"));
     }
@@ -195,10 +194,10 @@ export class Notebook extends EventTarget {
    * @param {Error} error
    */
   #notAnswered(cell, error) {
-    const words = error instanceof Refused ? error.message : error instanceof ServerGone ? SERVER_GONE : null;
-    if (words === null) throw error;
-    cell.fail(error instanceof Refused ? "not run" : "connection lost", words);
-    this.notices.tell(`${cell.name} failed: ${words}`);
+    if (error instanceof Refused) cell.fail("not run", error.message);
+    else if (error instanceof ServerGone) cell.fail("connection lost", SERVER_GONE);
+    else cell.fail("a fault of this page", String(error));
+    this.notices.tell(`${cell.name} failed`);
   }
 
   #forgetWaiting() {

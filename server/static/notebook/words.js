@@ -48,5 +48,7 @@ export const SERVER_GONE =
  * @param {string | null} stderr
  */
 export function raised(stderr) {
-  return /^Traceback \(most recent call last\):$|^ {2}File "<stdin>", line \d+$[^]*^\w*Error: /m.test(stderr ?? "");
+  const text = stderr ?? "";
+  const isSyntaxError = /^ {2}File "<stdin>", line \d+$/m.test(text) && /^\w*Error: /m.test(text);
+  return isSyntaxError || /^Traceback \(most recent call last\):$/m.test(text);
 }
