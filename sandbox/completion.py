@@ -31,10 +31,11 @@ def complete(text: str, namespace: dict[str, Any]) -> str:
         names = dir(value) if value is not _NOTHING else ()
     elif beginning:
         names = (*namespace, *_builtins(namespace), *kwlist)
-    fitting = {str(name) for name in names if isinstance(name, str) and name.startswith(beginning)} - {beginning}
-    if not beginning.startswith("_"):
-        fitting = {name for name in fitting if not name.startswith("_")}
-    shown = sorted(fitting, key=lambda name: (name.startswith("_"), name.lower(), name))
+    hidden = () if beginning.startswith("_") else "_"
+    fitting = {
+        name for name in names if type(name) is str and name.startswith(beginning) and not name.startswith(hidden)
+    }
+    shown = sorted(fitting - {beginning}, key=lambda name: (name.startswith("_"), name.lower(), name))
     return dumps({"names": shown[:_MOST_NAMES], "start": len(text) - len(beginning)})
 
 
@@ -49,6 +50,7 @@ def look_up(name: str, namespace: dict[str, Any]) -> str:
 
 def name_at(text: str, cursor: int) -> str:
     """The dotted name around a place in a text, up to the end of the word there; empty when there is none."""
+    cursor = min(cursor, len(text))
     rest = _REST_OF_WORD.match(text, cursor)
     found = _AT_CURSOR.search(text[: rest.end() if rest else cursor])
     return found[0] if found else ""

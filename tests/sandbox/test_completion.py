@@ -261,9 +261,9 @@ def test_the_name_at_the_cursor(text: str, name: str) -> None:
     assert name_at(text.replace("|", ""), text.index("|")) == name
 
 
-@pytest.mark.parametrize("cursor", [4, 5, 1000, 2**60])
+@pytest.mark.parametrize("cursor", [4, 5, 1000, 2**63, 10**30])
 def test_a_cursor_behind_the_end_is_at_the_end(cursor: int) -> None:
-    assert name_at("x = y", min(cursor + 1, 2**60)) == "y"
+    assert name_at("x = y", cursor + 1) == "y"
 
 
 UNITS = ["a", "a.", ".a", "a ", "a(", "(", ".", "1a", "1", "é.", "_", " ", "\n", "a.b(", "\\"]

@@ -390,7 +390,8 @@ def test_interrupts_during_displays_lose_neither_the_session_nor_a_frame(
     id = session("count = 0")["id"]
     if alarms:
         session(
-            "import signal\nrung = 0\ndef ring(*a):\n    global rung\n    rung += 1\nsignal.signal(signal.SIGALRM, ring)\n"
+            "import signal\nrung = 0\ndef ring(*a):\n    global rung\n    rung += 1\n"
+            "signal.signal(signal.SIGALRM, ring)\n"
             "signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)"
         )
     for size in (10, 30_000, 100_000):
