@@ -114,14 +114,35 @@ class Operation:
     request: type[BaseModel] | None = None
     examples: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     links: tuple[str, ...] = ()  # operations that take the answer's `id`
+    events: tuple[str, str] | None = None  # what they mean, and an example, if the answer comes as events too
 
+
+_EVENTS_MEANING = """With `Accept: text/event-stream` the same answer comes as Server-Sent Events: `event: NAME`,
+`data: JSON`, an empty line. `session` with its `id` comes first; then `stdout` and `stderr` with `text`, and `display`
+with a MIME bundle, as they happen; at the end exactly one `done` with the whole answer. Lines `: ping` fill silence.
+What is refused before the code begins is refused in JSON; `session not found` and `max sessions reached` are a
+`done` alone. A reader that leaves interrupts its execution."""
+
+_EVENTS = """\
+event: session
+data: {"id": "5f0c1c0e-8f4b-4b8e-9d53-0d7c6e6a3f52"}
+
+event: stdout
+data: {"text": "Hello\\n"}
+
+event: done
+data: {"id": "5f0c1c0e-8f4b-4b8e-9d53-0d7c6e6a3f52", "stdout": "Hello\\n", "stderr": null, "error": null, \
+"result": "42", "outputs": [], "truncated": false, "execution_time": 0.000153, "memory_used": 0.012, "state": "kept", \
+"detail": null, "partial": null}
+
+"""
 
 # fmt: off
 OPERATIONS = (
     Operation(
         "post", "/execute", "execute", "Executions", "Run Python code in a session", 200, "What the code did",
         ExecuteAnswer, (400, 413, 415, 422, 429, 503), ExecuteRequest, _EXECUTE_EXAMPLES,
-        links=("showSession", "interruptSession", "closeSession"),
+        links=("showSession", "interruptSession", "closeSession"), events=(_EVENTS_MEANING, _EVENTS),
     ),
     Operation(
         "post", "/run", "run", "Runs", "Run a Python program once", 200, "What the program did",
@@ -203,6 +224,10 @@ def _operation(operation: Operation, refs: dict[type[BaseModel], Any]) -> dict[s
         success["links"] = {
             name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in operation.links
         }
+    if operation.events:
+        meaning, example = operation.events
+        events = {"schema": {"type": "string", "description": meaning}, "example": example}
+        success["content"]["text/event-stream"] = events
     responses = {str(operation.status): success}
     for status in (*operation.refusals, 500):
         meaning, model = _REFUSALS[status]

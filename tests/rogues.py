@@ -223,6 +223,44 @@ QUEUE = {
         ((None, KEPT), (CRASHED, LOST)),
     ),
 }
+_SHOW = f"""{_FIND}
+def _shown(rest=b'[{{"text/plain": "forged"}}]', out=0, err=0):
+    return _frame(struct.pack(">BQQ", 3, out, err) + rest)
+"""
+DISPLAYS = {
+    "shows a forged bundle": bears(f"{_SHOW}\n_send(_shown())"),
+    "shows a bundle behind text that there is not": bears(f"{_SHOW}\n_send(_shown(out=2**64 - 1, err=2**63))"),
+    "shows nothing": crashes(f"{_SHOW}\n_send(_frame(bytes([3])))", "broke the protocol"),
+    "shows garbage": crashes(f"{_SHOW}\n_send(_frame(b'\\x03' * 100))", "broke the protocol"),
+    "shows no bundle": crashes(f"{_SHOW}\n_send(_shown(b'[]'))", "broke the protocol: a display that is not one"),
+    "shows two bundles": crashes(f"{_SHOW}\n_send(_shown(b'[{{}},{{}}]'))", "broke the protocol"),
+    "shows a number": crashes(f"{_SHOW}\n_send(_shown(b'[{{\"a\": 1}}]'))", "broke the protocol"),
+    "shows half a surrogate": crashes(f'{_SHOW}\n_send(_shown(b\'[{{"a": "\\\\ud800"}}]\'))', "broke the protocol"),
+    "shows deep JSON": crashes(f"{_SHOW}\n_send(_shown(b'[' * 10**5 + b']' * 10**5))", "broke the protocol"),
+    "shows many values": crashes(f"{_SHOW}\n_send(_shown(b'[' + b'{{}},' * 10**6 + b'{{}}]'))", "broke the protocol"),
+    "shows half a bundle": Rogue(f"{_SHOW}\n_send(_shown()[:20])", ((TIMEOUT, LOST), (CRASHED, LOST))),
+    "shows without end": crashes(f"{_SHOW}\nwhile True: _send(_shown())", "more outputs than are allowed"),
+    "shows more than there is room for": crashes(
+        f"{_SHOW}\nfor _ in range(20): _send(_shown(b'[{{\"a\":\"' + b'x' * 2**20 + b'\"}}]'))",
+        "more outputs than are allowed",
+    ),
+    "shows something behind its answer": crashes(f"{_SHOW}\n_send(_forged() + _shown())", "broke the protocol"),
+    "shows something when nobody has asked": Rogue(
+        f"{_SHOW}\nimport threading, time\ndef late():\n    while True:\n        time.sleep(0.01)\n"
+        "        _send(_shown())\nthreading.Thread(target=late, daemon=True).start()",
+        ((None, KEPT), (CRASHED, LOST)),
+    ),
+    "shows from many threads": bears(
+        "import threading\ndef work():\n    for _ in range(50): display('x' * 5000)\n"
+        "for _ in range(8): threading.Thread(target=work).start()"
+    ),
+    "takes the lock of displays": never_ends(
+        "import gc, threading\nfor thing in gc.get_objects():\n"
+        "    if type(thing).__name__ == 'Interpreter' and type(thing).__module__.startswith('sandbox'):\n"
+        "        t = threading.Thread(target=thing._sending.acquire)\n        t.start()\n        t.join()\n"
+        "while True: pass"
+    ),
+}
 _SCRIBBLE = f"""{_FIND}
 for fd in _tapes:
     try:
@@ -310,4 +348,4 @@ OTHERS = {
     ),
 }
 
-ROGUES = STREAMS | INTERPRETER | ENDS | TIME | QUEUE | TAPES | OTHERS
+ROGUES = STREAMS | INTERPRETER | ENDS | TIME | QUEUE | DISPLAYS | TAPES | OTHERS

@@ -24,6 +24,7 @@ from server.models import (
     ExecuteAnswer,
     ExecuteRequest,
     Health,
+    LimitFigures,
     RunAnswer,
     RunFigures,
     RunRequest,
@@ -185,7 +186,7 @@ def test_the_interface_lists_what_the_policy_says_with_its_reasons() -> None:
 
 def test_the_interface_names_each_key_of_the_health() -> None:
     named = set(re.findall(r"`(\w+)`", text_of("docs/api.md").partition("## GET /\n")[2]))
-    for model in (Health, Capabilities, SessionFigures, RunFigures):
+    for model in (Health, Capabilities, SessionFigures, LimitFigures, RunFigures):
         assert {*model.model_fields} <= named, model
 
 

@@ -112,6 +112,21 @@ def test_the_answer_that_is_shown_is_the_first_example_s(session: Callable[..., 
     assert shown | measured == answer
 
 
+def test_the_events_that_are_shown_are_the_first_example_s(server: Server, schema: BaseSchema) -> None:
+    request = EXAMPLES["hello"]["value"]
+    response = server.http.post(
+        f"{server.url}/execute", json=request, headers={"Accept": "text/event-stream"}, timeout=10
+    )
+    documented = schema.raw_schema["paths"]["/execute"]["post"]["responses"]["200"]["content"]
+    assert list(documented) == ["application/json", "text/event-stream"], "the first is the one of a visitor's choice"
+    assert response.headers["content-type"].partition(";")[0] in documented
+    shown, sent = documented["text/event-stream"]["example"], response.text
+    id = sent.partition('{"id": "')[2].partition('"')[0]
+    server.http.delete(f"{server.url}/sessions/{id}", timeout=10)
+    figures = re.compile(r'"(id|execution_time|memory_used)": [^,}]+')
+    assert figures.sub("", sent) == figures.sub("", shown)
+
+
 def test_the_step_example_can_be_gone_on_with(session: Callable[..., dict[str, Any]]) -> None:
     session(**EXAMPLES["step"]["value"])
     assert session("total(*prices)")["result"] == "6.5"

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from tests.conftest import Server, running, until
-from tests.rogues import KEPT, LOST, ROGUES, SPIKES, Rogue
+from tests.events import Events
+from tests.rogues import DISPLAYS, KEPT, LOST, ROGUES, SPIKES, TIMEOUT, Rogue
 
 LIMIT_S = 0.4
 PROMPT_S = 1.0  # generous: a neighbour's answer takes a millisecond
@@ -99,6 +100,57 @@ def test_a_session_that_bore_a_rogue_is_as_good_as_new(server: Server, neighbour
     answer = server.execute("print('printed')\n6 * 7", id)
     assert (answer["error"], answer["result"]) == (None, "42"), answer
     ended(server, id)
+
+
+TOLD = {
+    "nothing": "''",
+    "noise": "'\\xff' * 1000",
+    "a number": "'7'",
+    "null": "'null'",
+    "wrong types": "json.dumps({'names': 7, 'start': 'x', 'name': [], 'signature': 5, 'doc': {}})",
+    "names that are numbers": "json.dumps({'names': [1, 2], 'start': 0})",
+    "a million names": "json.dumps({'names': ['x'] * 10**5, 'start': 0})",
+    "a place below zero": "json.dumps({'names': [], 'start': -5})",
+    "a place that is no number": '\'{"names": [], "start": NaN}\'',
+    "half a surrogate": '\'{"names": ["\\\\ud800"], "start": 0, "name": "\\\\ud800"}\'',
+    "deep JSON": "'[' * 10**5 + ']' * 10**5",
+    "JSON that does not end": "'{\"names\": [' * 10**4",
+}
+
+
+@pytest.mark.parametrize("told", TOLD.values(), ids=TOLD)
+def test_what_a_worker_tells_when_it_is_looked_up_is_not_trusted(server: Server, neighbour: str, told: str) -> None:
+    id = server.execute(
+        f"import json, sys\ntold = {told}\nlook_ups = sys.modules['sandbox.worker']._LOOK_UPS\n"
+        "for errand in look_ups: look_ups[errand] = lambda *a: told"
+    )["id"]
+    nothing = {"complete": {"names": [], "start": 0}, "inspect": {"name": None, "signature": None, "doc": None}}
+    for what, answer in nothing.items():
+        got = server.http.post(f"{server.url}/sessions/{id}/{what}", json={"text": "x"}, timeout=10)
+        assert (got.status_code, got.json()) == (200, answer)
+        assert undisturbed(server, neighbour)
+    ended(server, id)
+
+
+def test_a_place_behind_the_text_is_its_end(server: Server, neighbour: str) -> None:
+    id = server.execute(
+        "import json, sys\nlook_ups = sys.modules['sandbox.worker']._LOOK_UPS\n"
+        "for errand in look_ups: look_ups[errand] = lambda *a: json.dumps({'names': ['x'], 'start': 10**9})"
+    )["id"]
+    got = server.http.post(f"{server.url}/sessions/{id}/complete", json={"text": "abc"}, timeout=10)
+    assert got.json() == {"names": [], "start": 3}
+    ended(server, id)
+
+
+@pytest.mark.parametrize(
+    "rogue", [rogue for rogue in DISPLAYS.values() if rogue.ends[0][0] != TIMEOUT], ids=lambda rogue: rogue.code[-40:]
+)
+def test_a_rogue_whose_events_are_read_costs_only_its_own_session(server: Server, neighbour: str, rogue: Rogue) -> None:
+    with Events(server, rogue.code) as events:
+        events.rest()
+    assert undisturbed(server, neighbour)
+    clear(events.done, rogue)
+    ended(server, events.session)
 
 
 def test_a_stream_that_never_says_whether_it_is_closed_ends_at_the_limit(server: Server, neighbour: str) -> None:

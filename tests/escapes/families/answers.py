@@ -31,6 +31,13 @@ def _frame(body: str) -> str:
     return _instead(f"body = {body}; write(fd, struct.pack('>I', len(body)) + body)")
 
 
+def _shown(bundles: str, out: str = "0", times: str = "1", *, last: bool = False) -> str:
+    """Frames of outputs in front of the worker's own answer, or behind it."""
+    frame = f"body = struct.pack('>BQQ', 3, {out}, 0) + {bundles}; frame = struct.pack('>I', len(body)) + body"
+    shown = f"[write(fd, frame[at:at + 65536]) for _ in range({times}) for at in range(0, len(frame), 65536)]"
+    return _instead(f"{frame}; {f'write(fd, data); {shown}' if last else f'{shown}; write(fd, data)'}")
+
+
 def _head(changes: str, tail: str = "b''") -> str:
     """The worker's own answer, fields of its head replaced, and another `tail`."""
     return f"""
@@ -92,6 +99,15 @@ ROWS = (
     _row("outputs of a million values", _head("length=-1", "b'[' + b'0,' * MIB + b'0]'"), ends=_BROKEN),
     _row("outputs of a million escapes", _head("length=-1", "b'[{\"a\":\"' + b'\\\\\\\\' * MIB + b'\"}]'")),
     _row("outputs that are a number of 60,000 digits", _head("length=-1", "b'9' * 60000"), ends=_BROKEN),
+    _row("a bundle of noise", _frame("b'\\x03' * 99"), ends=_BROKEN),
+    _row("a bundle that is none", _shown("b'[]'"), ends=_BROKEN),
+    _row("a bundle that is deep", _shown("b'[' * 60000"), ends=_BROKEN),
+    _row("a bundle of a million values", _shown("b'[{' + b'\"a\":0,' * MIB + b'}]'"), ends=_BROKEN),
+    _row("a bundle behind text that there is not", _shown("b'[{}]'", out="2**64 - 1")),
+    _row("bundles without end", _shown("b'[{}]'", times="999"), ends=_BROKEN),
+    _row("bundles of 40 MiB", _shown("b'[{\"a\":\"' + b'x' * MIB + b'\"}]'", times="40"), ends=_BROKEN),
+    _row("a bundle behind the answer", _shown("b'[{}]'", last=True), after_s=0.1),
+    _row("half a bundle", _instead("write(fd, struct.pack('>IB', 99, 3)); write(fd, data)"), effect="late"),
     _row("a tape whose length is a lie", "import mmap\nmmap.mmap(1, 4096)[:8] = b'\\xff' * 8\nposix._exit(0)"),
     _row("a tape at whose end nothing is", "posix.lseek(1, 2**62, 0)\nposix._exit(0)"),
     _row(
