@@ -67,7 +67,7 @@ class Interpreter(code.InteractiveInterpreter):
 
         `number`: which execution this is, counted from 1; an interrupt says which one it means.
         """
-        self._capture.begin()
+        self._capture.begin(number)
         self._mark = None
         started = perf_counter()
         status = Status.DONE
@@ -149,8 +149,12 @@ class Interpreter(code.InteractiveInterpreter):
                 status = Status.INTERRUPTED
                 self._mark = self._capture.err.length
             self._report(error)
-        self._capture.flush()
+        self._finish()
         return status, result
+
+    def _finish(self) -> None:
+        """What CPython does last."""
+        self._capture.flush()
 
     def _evaluate(self, source: str) -> str | None:
         body, last = self._compile(source)

@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     run_libraries: Literal["all", "numpy", "plain"] = _setting(
         "all", "libraries that runs find loaded, if they import them"
     )
-    run_concurrency: int | None = _setting(None, "runs at the same time; by default one per core", ge=1, le=1000)
+    run_concurrency: int = _setting(0, "runs at the same time; 0 for one per core", ge=0, le=1000)
     run_queue_size: int = _setting(100, "runs that may wait for their turn", ge=0, le=10000)
     run_pool_size: int = _setting(2, "workers kept warm for runs, of each tier of libraries", ge=0, le=100)
     allowed_hosts: str | None = _setting(

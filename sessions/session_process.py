@@ -117,9 +117,9 @@ class SessionProcess:
         return Printed(capture.decode(out, cut=cut), capture.decode(err, cut=cut), cut)
 
     def remains(self) -> Printed:
-        """What a worker that is lost had printed since its last answer."""
-        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes)
-        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes)
+        """What a worker that is lost had printed since its last answer that has arrived."""
+        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes, self._asked)
+        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes, self._asked)
         return Printed(capture.decode(out, cut=True), capture.decode(err, cut=True), out_cut or err_cut)
 
     def memory_growth(self) -> int:

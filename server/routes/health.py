@@ -26,7 +26,11 @@ async def health(request: Request) -> Response:
         ),
         sessions=SessionFigures(open=len(sessions), max=sessions.most, warm=sessions.pool.warm),
         runs=RunFigures(
-            active=turns.active, at_once=turns.at_once, waiting=turns.waiting, max_waiting=turns.most_waiting
+            warm=state.runs.warm(),
+            active=turns.active,
+            at_once=turns.at_once,
+            waiting=turns.waiting,
+            max_waiting=turns.most_waiting,
         ),
         workers=workers,
         sandbox=state.sandbox,
