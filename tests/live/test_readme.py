@@ -3,7 +3,6 @@
 import ast
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -52,8 +51,7 @@ def settings(**given: Any) -> Settings:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's, and a machine of two cores, of which one default is made."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    """No setting of the developer's."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"PYRUNNER_{name.upper()}", raising=False)
