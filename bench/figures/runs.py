@@ -56,9 +56,9 @@ def _against_cold(name: str, run: list[float], process: list[float], at_most: fl
 def _paced(server: PyRunner, code: str, rounds: int, each: int) -> tuple[list[float], list[float]]:
     """Seconds of runs, each of a server at rest, and of cold processes, one a round."""
     warm, process = [], []
-    with server.connect() as http:
-        for _ in range(rounds):
-            process.append(cold.seconds(code))
+    for _ in range(rounds):
+        process.append(cold.seconds(code))  # without a connection, which the server would not keep for so long
+        with server.connect() as http:
             warm += [_timed_run(server, http, code) for _ in range(each)]
     return warm, process
 
