@@ -83,6 +83,36 @@ class Folder:
         os.close(self._fd)
 
 
+class Running:
+    """One program that runs. Leaving its context kills it, and waits until it is gone."""
+
+    def __init__(
+        self, launcher: "Launcher", number: int, asked: asyncio.Future[tuple[dict[str, Any], list[int]]]
+    ) -> None:
+        self._launcher = launcher
+        self._number = number
+        self.ended = asked
+
+    async def __aenter__(self) -> "Running":
+        await asyncio.sleep(0)  # it is asked for, before its descriptors are closed
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self.ended.done():
+            self.kill()
+            await asyncio.wait([self.ended])
+        if not self.ended.cancelled():
+            self.ended.exception()  # is known: whoever wanted it has awaited exit()
+
+    def kill(self) -> None:
+        self._launcher.kill(self._number)
+
+    async def exit(self) -> Exit:
+        """Wait for its end. Raises LauncherLost."""
+        message, _ = await asyncio.shield(self.ended)
+        return Exit(message["status"], message["killed"], message["wall_s"], message["cpu_s"])
+
+
 class Launcher:
     """An async context manager that owns one launcher process."""
 
@@ -166,15 +196,18 @@ class Launcher:
             folder.close()
             self._send({"remove": name})
 
+    def start(self, launch: Launch, descriptors: Sequence[int]) -> "Running":
+        """Have a program started. Raises LauncherLost."""
+        number = next(self._numbers)
+        return Running(self, number, asyncio.ensure_future(self._ask({"start": asdict(launch)}, descriptors, number)))
+
     async def run(self, launch: Launch, descriptors: Sequence[int]) -> Exit:
         """Run a program to its end; cancelling kills it. Raises LauncherLost."""
-        number = next(self._numbers)
-        try:
-            message, _ = await self._ask({"start": asdict(launch)}, descriptors, number)
-        except asyncio.CancelledError:
-            self._send({"kill": number})
-            raise
-        return Exit(message["status"], message["killed"], message["wall_s"], message["cpu_s"])
+        async with self.start(launch, descriptors) as running:
+            return await running.exit()
+
+    def kill(self, number: int) -> None:
+        self._send({"kill": number})
 
     async def _ask(
         self, message: dict[str, Any], descriptors: Sequence[int] = (), number: int | None = None
