@@ -64,8 +64,8 @@ class Compiler:
 
     async def compile(self, launcher: Launcher, harness: Harness, flags: tuple[str, ...], wall_s: float) -> Compilation:
         """Compile and link. Cancelling kills the compiler."""
-        if found := self.cached(harness, flags):
-            return replace(found, cached=True)
+        if known := self.cached(harness, flags):
+            return replace(known, cached=True)
         argv = ("gcc", "-g", *flags, *_ALWAYS, "-x", "c", "-", "-o", PROGRAM, "-lm")
         async with launcher.folder() as folder:
             for name, content in harness.files.items():
@@ -148,7 +148,8 @@ def _silent_failure(exit: Exit) -> tuple[Diagnostic, ...]:
 
 
 def _names(table: bytes) -> tuple[frozenset[str], frozenset[str]]:
-    undefined, defined = set(), set()
+    undefined: set[str] = set()
+    defined: set[str] = set()
     for line in table.decode(errors="replace").splitlines():
         name, _, rest = line.partition(" ")
         (undefined if rest[:1] in ("U", "w", "v") else defined).add(name.partition("@")[0])

@@ -195,7 +195,7 @@ def _refusal(refused: tuple[NameRefusal, ...]) -> Report:
 def _own_words(submission: Submission, unit: Harness, found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     """What gcc says of the lines around the code is said of the code."""
     last_line = max(1, len(submission.code.rstrip().split("\n")))
-    told = []
+    told: list[Diagnostic] = []
     for diagnostic in found:
         if _OURS.search(diagnostic.message):
             if any(other.message == _OPEN_END for other in told) or diagnostic.severity != "error":

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent
 _BOOT = "__import__('sys').path.insert(0, {root!r}); __import__('sandbox.launch').launch.main(*{arguments!r})"
 _READY_S = 20.0
+Answer = tuple[dict[str, Any], list[int]]  # a message and the descriptors with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,7 @@ class Folder:
 class Running:
     """One program that runs. Leaving its context kills it, and waits until it is gone."""
 
-    def __init__(
-        self, launcher: "Launcher", number: int, asked: asyncio.Future[tuple[dict[str, Any], list[int]]]
-    ) -> None:
+    def __init__(self, launcher: "Launcher", number: int, asked: asyncio.Future[Answer]) -> None:
         self._launcher = launcher
         self._number = number
         self.ended = asked
@@ -119,8 +118,9 @@ class Launcher:
     def __init__(self, plan: Plan, profiles: dict[str, Profile]) -> None:
         self._plan = plan
         self._profiles = profiles
+        self.report: dict[str, str] = {}  # each step of the wall, and how it went
         self._numbers = count(1)
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._control: socket.socket
         self._process: asyncio.subprocess.Process
         self._gone: asyncio.Task[None]
@@ -160,7 +160,7 @@ class Launcher:
         self._gone = loop.create_task(self._mourn(), name="launcher")
         try:
             async with asyncio.timeout(_READY_S):
-                await self._ready
+                self.report = await self._ready
         except TimeoutError:
             await self.__aexit__()
             raise LauncherLost("the launcher of programs does not come up") from None
@@ -209,11 +209,10 @@ class Launcher:
     def kill(self, number: int) -> None:
         self._send({"kill": number})
 
-    async def _ask(
-        self, message: dict[str, Any], descriptors: Sequence[int] = (), number: int | None = None
-    ) -> tuple[dict[str, Any], list[int]]:
+    async def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = (), number: int | None = None) -> Answer:
         number = number or next(self._numbers)
-        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
         try:
             self._send({"id": number, **message}, descriptors)
             if self._gone.done():
@@ -266,12 +265,14 @@ class Launcher:
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         lost = LauncherLost(f"the launcher of programs ended with status {status}")
-        for waiting in (self._ready, *self._waiting.values()):
+        if not self._ready.done():
+            self._ready.set_exception(lost)
+        for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(lost)
 
 
-def _close_late(asked: asyncio.Future[tuple[dict[str, Any], list[int]]]) -> None:
+def _close_late(asked: asyncio.Future[Answer]) -> None:
     """The folder came when nobody waited any more."""
     if not asked.cancelled() and asked.exception() is None:
         for fd in asked.result()[1]:

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from xml.etree import ElementTree  # noqa: S405 - fragments only: no document type, so no entities
+from xml.etree import ElementTree  # fragments only: no document type, so no entities
 
 from judge.files import memory_file, null, read_back
 from judge.harness import Harness
@@ -96,7 +96,8 @@ async def run(
 
 def read(xml: bytes) -> Memory:
     """The findings in valgrind's XML, which may be cut anywhere."""
-    findings, texts = [], []
+    findings: list[MemoryFinding] = []
+    texts: list[str] = []
     for block in _BLOCK.finditer(xml):
         if len(findings) == _MOST_FINDINGS:
             texts.append(f"There are more than {_MOST_FINDINGS} findings: the others are not told.\n")

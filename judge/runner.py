@@ -6,12 +6,14 @@ so that each of the others still gets its verdict; a test keeps the first verdic
 
 import asyncio
 import os
+import re
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from judge.files import memory_file, read_back
 from judge.harness import RECORD, Harness, Kind
-from judge.launcher import Exit, Folder, Launcher
+from judge.launcher import Answer, Exit, Folder, Launcher
 from judge.submission import Submission, TestReport, Verdict
 from sandbox.confine.cell import Launch
 from sandbox.limits import MIB
@@ -20,7 +22,7 @@ _MOST_REPORT_BYTES = 16 * MIB
 _SANITIZER_STATUS = 86  # how a sanitizer ends the program; told it by its options
 _SHADOW_BYTES = 192 * MIB  # what a sanitizer may hold besides the program's own
 _SANITIZER_OPTIONS = {
-    "ASAN_OPTIONS": f"exitcode={_SANITIZER_STATUS}:allocator_may_return_null=1:detect_stack_use_after_return=0",
+    "ASAN_OPTIONS": f"exitcode={_SANITIZER_STATUS}:allocator_may_return_null=1:disable_coredump=0:handle_abort=0",
     "UBSAN_OPTIONS": "print_stacktrace=0",
     "LSAN_OPTIONS": f"exitcode={_SANITIZER_STATUS}",
 }
@@ -125,7 +127,7 @@ async def run_once(
 
 
 async def _until_end_or_limit(
-    ended: asyncio.Future[object], report: "_Report", per_test_s: float, deadline: float
+    ended: asyncio.Future[Answer], report: "_Report", per_test_s: float, deadline: float
 ) -> str | None:
     while not ended.done():
         now = time.monotonic()
@@ -136,7 +138,8 @@ async def _until_end_or_limit(
             return "test"
         report.news.clear()
         news = asyncio.ensure_future(report.news.wait())
-        await asyncio.wait([ended, news], timeout=limit - now, return_when=asyncio.FIRST_COMPLETED)
+        waits: list[asyncio.Future[Any]] = [ended, news]
+        await asyncio.wait(waits, timeout=limit - now, return_when=asyncio.FIRST_COMPLETED)
         news.cancel()
     return None
 
@@ -372,17 +375,17 @@ class _Tally:
                 self._timed_out = True
                 return Verdict.TIMEOUT, "stopped: its processor time was over"
             return Verdict.CRASHED, exit.signal
-        if exit.code == _SANITIZER_STATUS and self._sanitizer:
+        if exit.code == _SANITIZER_STATUS and (found := _SANITIZER_ERROR.search("\n".join(self._sanitizer[-1:]))):
             self._crashed = True
-            return Verdict.CRASHED, "a sanitizer ended the program"
+            return Verdict.CRASHED, f"{found[1]}: {found[2]}"
         return Verdict.FAILED, f"the program ended with exit status {exit.code} in the middle"
 
     def _end_after_tests(self, attempt: Attempt) -> None:
         """main is over: functions that run at exit are left."""
-        if attempt.overdue or attempt.exit.killed or attempt.exit.signal or self._sanitizer:
-            _, how = self._how(attempt)
-            if attempt.exit.signal or attempt.exit.killed or attempt.overdue or attempt.exit.code:
-                self._details.append(f"after the tests: {how}")
+        exit = attempt.exit
+        found_by_address = exit.code == _SANITIZER_STATUS and _SANITIZER_ERROR.search("".join(self._sanitizer[-1:]))
+        if attempt.overdue or exit.killed or exit.signal or found_by_address:  # a leak, told at the end, is no crash
+            self._details.append(f"after the tests: {self._how(attempt)[1]}")
 
     def _next_test(self, step: int, last: int) -> int:
         """The test to which what happens between tests belongs; 0 when there is none."""
@@ -412,6 +415,7 @@ class _Tally:
         self._output.append(line + "\n")
 
 
+_SANITIZER_ERROR = re.compile(r"ERROR: (AddressSanitizer|UndefinedBehaviorSanitizer): ([\w-]+)")
 _REPORT_MARKS = (
     "=================================================================\n==",
     "AddressSanitizer:DEADLYSIGNAL",

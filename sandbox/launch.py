@@ -146,7 +146,7 @@ class Launcher:
         """The server has gone: so does everything else."""
         for child in self._children.values():
             child.kill("the server has gone")
-        self._remove("")
+        shutil.rmtree(self._cell.scratch, ignore_errors=True)
 
     def _patience_ms(self) -> int | None:
         if not self._children:
@@ -168,9 +168,7 @@ class Launcher:
 
     def _hear(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(
-                self._control, MESSAGE_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, fds, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
         except ConnectionError:  # the server was killed
             return False
         if not data:
@@ -265,15 +263,17 @@ def _become(cell: Cell, launch: Launch, fds: list[int], tell: int, uid: int) -> 
     """In the child: the program, or a word on why not."""
     try:
         cell.become(launch, fds, tell, uid)
-    except (OSError, StepMissing) as error:
-        place = f": {error.filename}" if isinstance(getattr(error, "filename", None), str) else ""
-        why = (getattr(error, "strerror", None) or str(error)) + place
-        for number in (EXEC_FD - 1, tell):  # where it went, and where it was before
-            with suppress(OSError):
-                posix.write(number, why.encode())
-                break
-    finally:
-        posix._exit(127)
+    except StepMissing as missing:
+        why = str(missing)
+    except OSError as error:
+        why = (error.strerror or str(error)) + (f": {error.filename}" if isinstance(error.filename, str) else "")
+    except BaseException as error:  # no more of the launcher's code in here, whatever it is
+        why = repr(error)
+    for number in (EXEC_FD - 1, tell):  # where it went, and where it was before
+        with suppress(OSError):
+            posix.write(number, why.encode())
+            break
+    posix._exit(127)
 
 
 def _shown_pid(pidfd: int, pid: int) -> str:

@@ -3,12 +3,16 @@
 The launcher builds once what all of them inherit; each child of it takes the rest, as its profile says, and execs.
 """
 
+import fcntl
 import os
 import posix
+import shutil
 import signal
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sandbox.confine import descriptors, namespaces, privileges, rlimits
@@ -21,6 +25,7 @@ from sandbox.limits import MIB, Limits
 SCRATCH_BYTES = 512 * MIB  # of all submissions together
 UID_BASE = 1 << 29  # above those of workers, which end below this plus the highest process id
 _UIDS = 256  # for each launcher, more than it runs programs at once
+_SCRATCH_PREFIX = "pyrunner-scratch-"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by mkdtemp
 
 
@@ -78,9 +83,7 @@ class Cell(Jail):
         if self._holds("root"):
             self.scratch = namespaces.SCRATCH
         else:
-            place = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-            self.scratch = tempfile.mkdtemp(prefix="pyrunner-scratch-", dir=place)
-            posix.chmod(self.scratch, 0o711)
+            self.scratch = _shared_scratch()
         self._take("landlock", self._make_landlock)
         self._take("seccomp", self._make_seccomp)
 
@@ -157,10 +160,34 @@ class Cell(Jail):
         return "made"
 
 
+def _shared_scratch() -> str:
+    """A scratch folder among other processes' files. A lock on it tells that its owner lives."""
+    place = Path(_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
+    for left in place.glob(_SCRATCH_PREFIX + "*"):
+        with suppress(OSError):  # another user's, or in use, or gone already
+            _remove_if_left(left)
+    folder = tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=place)
+    fcntl.flock(posix.open(folder, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
+    posix.chmod(folder, 0o711)
+    return folder
+
+
+def _remove_if_left(folder: Path) -> None:
+    fd = posix.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_uid == posix.geteuid():
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        posix.close(fd)
+
+
 def make_cell(plan: dict[str, Any], profiles: dict[str, dict[str, Any]]) -> Cell:
     """A cell of what came as JSON."""
     made = {
-        name: Profile(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+        name: Profile(
+            told["policy"], tuple(told["readable"]), tuple(told["executable"]), told["writes"], told["own_proc"]
+        )
         for name, told in profiles.items()
     }
     return Cell(Plan(tuple(plan["steps"]), frozenset(plan["required"])), Limits(), profiles=made)

@@ -12,6 +12,9 @@ EXEC_FD = 63  # the program that is about to be run; no other one can be
 _AT_EMPTY_PATH = 0x1000
 _ARCH_SET_FS, _ARCH_GET_FS = 0x1002, 0x1003
 _CLONE_NAMESPACES = 0x7E020000 | 0x80  # and NEWTIME
+_CLONE_VM, _CLONE_THREAD, _CLONE_UNTRACED = 0x100, 0x10000, 0x800000
+_KIND_OF_TASK = _CLONE_VM | _CLONE_THREAD | _CLONE_UNTRACED | _CLONE_NAMESPACES
+_TASKS = (_CLONE_VM | _CLONE_THREAD, _CLONE_VM | _CLONE_UNTRACED)
 _TEMPORARY = 0o2 | 0o100 | 0o200 | 0o1000  # RDWR CREAT EXCL TRUNC: how valgrind opens what only it reads
 _O_ALL = 0o1 | 0o2 | 0o100 | 0o200 | 0o1000 | 0o2000 | 0o20000000
 
@@ -25,9 +28,9 @@ PROGRAM = POLICY.widened(*_LOADER)
 # LeakSanitizer looks at the program from a task of its own, which shares its memory and traces it. Landlock keeps
 # ptrace to processes that this one has made; RLIMIT_NPROC bounds them.
 SANITIZED = PROGRAM.widened(
-    Row("clone", "the task that looks for leaks"),
+    Checked("clone", (Test(0, _TASKS, _KIND_OF_TASK),), "threads, and the task that looks for leaks"),
     Row("ptrace wait4", "how it stops the threads"),
-    Row("personality", "whether addresses are random"),
+    Checked("personality", (Test(0, (0xFFFFFFFF,)),), "whether addresses are random: a question"),
     Row("mlock munlock", "RLIMIT_MEMLOCK is 0"),
 )
 
