@@ -61,6 +61,13 @@ class Connection:
             raise RuntimeError(f"/execute answered {answer.status}: {answer.body.decode()}")
         return answer.json(), answer.seconds
 
+    def run(self, code: str, **fields: Any) -> tuple[dict[str, Any], float]:
+        """POST /run: the answer and its seconds. Raises RuntimeError unless it is a 200."""
+        answer = self.request("POST", "/run", run_body(code, **fields))
+        if answer.status != 200:
+            raise RuntimeError(f"/run answered {answer.status}: {answer.body.decode()}")
+        return answer.json(), answer.seconds
+
     def delete(self, session_id: str) -> None:
         """DELETE /sessions/{id}."""
         self.request("DELETE", f"/sessions/{session_id}")
@@ -69,6 +76,11 @@ class Connection:
 def execute_body(code: str, session_id: str | None = None, **fields: Any) -> bytes:
     """The body of a request to execute `code`."""
     return json.dumps({"code": code, "id": session_id, **fields}).encode()
+
+
+def run_body(code: str, **fields: Any) -> bytes:
+    """The body of a request to run `code` once."""
+    return json.dumps({"code": code, **fields}).encode()
 
 
 def _whole(received: bytes) -> bool:

@@ -176,15 +176,14 @@ class Interpreter(code.InteractiveInterpreter):
     def _split(self, source: str, flags: int) -> tuple[CodeType | None, CodeType | None] | None:
         """None when the tree is deeper than this way of looking at it can go."""
         try:
-            tree = compile(source, FILENAME, "exec", flags | PyCF_ONLY_AST, dont_inherit=True)
-            assert isinstance(tree, Module)
+            tree = parse(source, flags)
             if not tree.body or not isinstance(tree.body[-1], Expr):
-                return compile(tree, FILENAME, "exec", flags, dont_inherit=True), None
+                return translate(tree, flags), None
             expression = Expression(tree.body[-1].value)
             del tree.body[-1]
-            body = compile(tree, FILENAME, "exec", flags, dont_inherit=True) if tree.body else None
+            body = translate(tree, flags) if tree.body else None
             flags |= body.co_flags & _FUTURES if body is not None else 0
-            return body, compile(expression, FILENAME, "eval", flags, dont_inherit=True)
+            return body, translate(expression, flags)
         except RecursionError:
             return None
 
@@ -194,7 +193,7 @@ class Interpreter(code.InteractiveInterpreter):
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return f"<unprintable {_name(type(value))} object: {_name(type(error))}>"
+            return f"<unprintable {class_name(type(value))} object: {class_name(type(error))}>"
         return text.encode("utf-8", "backslashreplace").decode()
 
     def _report(self, error: BaseException) -> None:
@@ -206,7 +205,7 @@ class Interpreter(code.InteractiveInterpreter):
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
         hook = getattr(sys, "excepthook", None)
         if hook is None:
-            _say("sys.excepthook is missing\n")
+            say("sys.excepthook is missing\n")
             hook = sys.__excepthook__
         try:
             hook(type(error), error, trace)
@@ -218,15 +217,29 @@ class Interpreter(code.InteractiveInterpreter):
             raise
         except BaseException as raised:
             second = raised
-        _say("Error in sys.excepthook:\n")
+        say("Error in sys.excepthook:\n")
         sys.__excepthook__(type(second), second, _trim(second))
-        _say("\nOriginal exception was:\n")
+        say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, trace)
 
     def _report_exit(self, exit_: SystemExit) -> None:
         """What CPython prints for a SystemExit: a code that is neither None nor a number goes to stderr."""
         if exit_.code is not None and not isinstance(exit_.code, int):
-            _say(f"{exit_.code}\n")
+            say(f"{exit_.code}\n")
+
+
+def parse(source: str, flags: int) -> Module:
+    """The tree of a program. Raises SyntaxError; RecursionError or MemoryError when it is too deep."""
+    tree = compile(source, FILENAME, "exec", flags | PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, Module)
+    return tree
+
+
+def translate(tree: Module | Expression, flags: int) -> CodeType:
+    """Code for exec, or for eval of an expression. Raises SyntaxError; RecursionError when the tree is too deep."""
+    mode = "exec" if isinstance(tree, Module) else "eval"
+    translated: CodeType = compile(tree, FILENAME, mode, flags, dont_inherit=True)
+    return translated
 
 
 def hide_own_depth(depth: int) -> None:
@@ -249,6 +262,17 @@ def _null_byte(source: str) -> SyntaxError:
     return SyntaxError("source code cannot contain null bytes", (FILENAME, len(lines), None, lines[-1]))
 
 
+def last_line(error: BaseException) -> int | None:
+    """The line of the program where it was raised: the innermost one that its traceback shows."""
+    line = None
+    trace: TracebackType | None = _TRACEBACK.__get__(error)
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILENAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
 def _trim(error: BaseException) -> TracebackType | None:
     """Take our frames off the beginning of its traceback. Its class may have any attributes: none is asked."""
     trace: TracebackType | None = _TRACEBACK.__get__(error)
@@ -258,12 +282,12 @@ def _trim(error: BaseException) -> TracebackType | None:
     return trace
 
 
-def _name(cls: type) -> str:
+def class_name(cls: type) -> str:
     name: str = _NAME.__get__(cls)
     return name
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     stream: Any = getattr(sys, "stderr", None)
     if stream is not None:
         stream.write(text)

@@ -13,6 +13,8 @@ class Status(StrEnum):
     DONE = "done"  # to its end, or to an exception whose traceback is on stderr
     INTERRUPTED = "interrupted"  # by a KeyboardInterrupt that nothing caught
     OUT_OF_MEMORY = "out of memory"  # by a MemoryError that nothing caught
+    FAILED = "failed"  # a run: by an exception, or before it began
+    ELSEWHERE = "elsewhere"  # a run that has not begun, for it needs a worker of another tier
 
 
 class Usage(NamedTuple):
@@ -29,7 +31,7 @@ class Ended(NamedTuple):
     stderr_bytes: int = 0
     mark_bytes: int = 0  # how much of stderr was there before the last traceback
     truncated: bool = False
-    result: str | None = None
+    result: str | None = None  # the last value; of a run, why it failed, or the tier that it needs
     outputs: Sequence[dict[str, Any]] = ()
     threads: int = 0  # Python threads besides the main one that are still there
     text: bytes | None = None  # both texts, if they are short: stdout, then stderr
@@ -65,6 +67,24 @@ class Outcome(NamedTuple):
     result: str | None = None
     outputs: Sequence[dict[str, Any]] = ()
     usage: Usage = Usage()
+
+
+class Verdict(StrEnum):
+    """How a run ended, as its caller is told."""
+
+    SUCCESS = "success"
+    ERROR = "error"  # an exception, a syntax error, a violation of the policy, a crash
+    TIMEOUT = "timeout"
+    MEMORY_EXCEEDED = "memory_exceeded"
+
+
+class RunOutcome(NamedTuple):
+    """One run, as its caller is told."""
+
+    verdict: Verdict
+    error: str | None  # a sentence, unless it succeeded
+    printed: Printed
+    usage: Usage
 
 
 def exit_words(wait_status: int) -> str:

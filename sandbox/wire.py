@@ -1,15 +1,17 @@
 """The grammar of the two queues: a 4-byte length, then a body of fixed fields and texts, big-endian.
 
-A request is its code in UTF-8. An answer is a head of fixed fields, the printed texts if they are short (else they
-stay on the tapes), the result in UTF-8, and the rich outputs as JSON. The answer side is written by code that nobody
-trusts: bounded, each field checked, never pickled.
+A request is its code in UTF-8; a run's goes behind a frame with its terms, in JSON. An answer is a head of fixed
+fields, the printed texts if they are short (else they stay on the tapes), the result in UTF-8, and the rich outputs as
+JSON. The answer side is written by code that nobody trusts: bounded, each field checked, never pickled.
 """
 
+import json
 import json.encoder
 import json.scanner
 import re
 import struct
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.outcome import Ended, Status, Usage
@@ -34,6 +36,14 @@ _scan = json.scanner.c_make_scanner(json.JSONDecoder())  # type: ignore[attr-def
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _CHEAP_BYTES = 64 * 1024  # whatever such a body holds, it is parsed in a few milliseconds
 _MOST_STRINGS, _MOST_AROUND_BYTES = 4096, 64 * 1024
+
+
+class Terms(NamedTuple):
+    """What one run may do."""
+
+    memory_bytes: int
+    modules: Sequence[str]  # that it may import
+    tiers: Sequence[str]  # for which this worker is the right one
 
 
 class WireError(Exception):
@@ -85,6 +95,18 @@ def request(code: str) -> bytes:
 def parse_request(body: bytes) -> str:
     """The code in a request's body."""
     return body.decode("utf-8", "surrogatepass")
+
+
+def terms(of_run: Terms) -> bytes:
+    """The frame that tells a worker under which terms the run behind it is."""
+    body = json.dumps(of_run._asdict()).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
+def read_terms(read: Callable[[int], bytes]) -> Terms | None:
+    """The terms in the next frame, and not a byte of what follows; None at the end of the queue."""
+    head = read(_LENGTH.size)
+    return Terms(**json.loads(_read_exactly(read, _LENGTH.unpack(head)[0]))) if head else None
 
 
 def ready() -> bytes:
@@ -170,6 +192,13 @@ def is_simple(body: bytes) -> bool:
         if count > _MOST_STRINGS or around > _MOST_AROUND_BYTES:
             return False
     return around + len(body) - end <= _MOST_AROUND_BYTES
+
+
+def _read_exactly(read: Callable[[int], bytes], length: int) -> bytes:
+    data = b""
+    while len(data) < length and (more := read(length - len(data))):
+        data += more
+    return data
 
 
 def _frame(kind: int, text: bytes) -> bytes:

@@ -1,4 +1,5 @@
-"""The whole life of a worker: born in a fork, warmed, then one execution after another until its queue ends.
+"""The whole life of a worker: born in a fork, warmed, then one execution after another until its queue ends, or one
+run.
 
 System calls go through `posix`: the functions of `os` are stand-ins by now.
 """
@@ -8,6 +9,8 @@ import posix
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from enum import StrEnum
 from typing import NamedTuple, NoReturn
 
 from sandbox import wire
@@ -17,6 +20,7 @@ from sandbox.interpreter import Interpreter, hide_own_depth, main_module
 from sandbox.limits import REQUEST_FRAME_BYTES
 from sandbox.meter import MemoryMeter
 from sandbox.outcome import Ended, Status, Usage
+from sandbox.program import Program
 from sandbox.stubs import descriptors
 
 _READ_BYTES = 16 * 1024  # most requests are shorter
@@ -38,15 +42,22 @@ class Queue(NamedTuple):
     liveness: int  # ends with the server
 
 
-def serve(queue: Queue, jail: Jail) -> NoReturn:
+class Life(StrEnum):
+    """What a worker is for."""
+
+    SESSION = "session"  # one execution after another
+    RUN = "run"  # one program, under terms of its own
+
+
+def serve(life: Life, queue: Queue, jail: Jail) -> NoReturn:
     """Be a worker. Called in the child of a fork, with everything of the parent's still open; never returns."""
     try:
-        _serve(queue, jail)
+        _serve(life, queue, jail)
     finally:
         posix._exit(70)  # EX_SOFTWARE: only a fault of ours, or the code's breaking our modules, leads here
 
 
-def _serve(queue: Queue, jail: Jail) -> NoReturn:
+def _serve(life: Life, queue: Queue, jail: Jail) -> NoReturn:
     requests, answers, stdin, stdout, stderr, _ = jail.birth(queue, queue.liveness)
     posix.dup2(stdin, 0)
     posix.dup2(stdout, 1)
@@ -59,7 +70,19 @@ def _serve(queue: Queue, jail: Jail) -> NoReturn:
     capture = Capture(stdin, Tape(stdout, output_bytes), Tape(stderr, output_bytes))
     descriptors.install(capture)
     meter = MemoryMeter(jail.limits.memory_bytes)
-    interpreter = Interpreter(main_module(), capture, output_bytes, meter)
+    if life is Life.RUN:
+        program = Program(main_module(), capture, output_bytes, meter)
+        _prepare(program, meter, jail, answers)
+        _run_one(program, meter, jail, requests, answers)
+    else:
+        interpreter = Interpreter(main_module(), capture, output_bytes, meter)
+        _prepare(interpreter, meter, jail, answers)
+        _run_all(interpreter, requests, answers)
+    posix._exit(0)
+
+
+def _prepare(interpreter: Interpreter, meter: MemoryMeter, jail: Jail, answers: int) -> None:
+    """Warm it, confine this process, and say that it is ready."""
     _warm(interpreter)
     meter.begin()
     try:
@@ -68,18 +91,35 @@ def _serve(queue: Queue, jail: Jail) -> NoReturn:
         posix.write(answers, wire.cannot(str(missing)))
         posix._exit(0)
     posix.write(answers, wire.ready())
+
+
+def _run_all(interpreter: Interpreter, requests: int, answers: int) -> None:
+    """One execution after another."""
     reader = wire.FrameReader(REQUEST_FRAME_BYTES)
     number = 0
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
             number += 1
-            _send(answers, _answer(interpreter, wire.parse_request(body), number))
-    posix._exit(0)
+            _send(answers, _answer(interpreter, interpreter.run, wire.parse_request(body), number))
 
 
-def _answer(interpreter: Interpreter, source: str, number: int) -> bytes:
+def _run_one(program: Program, meter: MemoryMeter, jail: Jail, requests: int, answers: int) -> None:
+    """One run. The terms before its code are the server's; under the limit that they set, the code is read."""
+    terms = wire.read_terms(lambda size: posix.read(requests, size))
+    if terms is None:
+        return
+    jail.lower_memory(terms.memory_bytes)
+    meter.begin(terms.memory_bytes)
+    reader = wire.FrameReader(REQUEST_FRAME_BYTES)
+    while data := posix.read(requests, _READ_BYTES):
+        for body in reader.feed(data):
+            _send(answers, _answer(program, program.run_once, wire.parse_request(body), terms))
+            return
+
+
+def _answer(interpreter: Interpreter, run: Callable[..., Ended], *request: object) -> bytes:
     try:
-        return wire.answer(interpreter.run(source, number))
+        return wire.answer(run(*request))
     except MemoryError:  # in our own code: the user's has left us no room
         interpreter.drop_ballast()
         return wire.answer(Ended(Status.OUT_OF_MEMORY, Usage()))

@@ -3,10 +3,10 @@
 Started by exec as a process of its own, so that a worker inherits nothing of the server: no memory, no socket,
 no environment. It computes nothing: an OpenMP region run before a fork hangs every child.
 
-It talks with the server over one socket, a JSON object a message. To it: `{"spawn": N}`. From it:
-`{"ready": {"libraries": [...]}}` once; then, for each worker, `{"worker": pid}` with the descriptors
-(pidfd, requests, answers, stdin, stdout tape, stderr tape), or `{"refused": why}`; and
-`{"exit": pid, "status": wait status}` when it has died and been reaped with its process group.
+It talks with the server over one socket, a JSON object a message. To it: `{"spawn": {"life": what for,
+"memory_bytes": growth that the kernel allows}}`. From it: `{"ready": {"libraries": [...]}}` once; then, for each
+worker, `{"worker": pid}` with the descriptors (pidfd, requests, answers, stdin, stdout tape, stderr tape), or
+`{"refused": why}`; and `{"exit": pid, "status": wait status}` when it has died and been reaped with its process group.
 """
 
 import errno
@@ -21,6 +21,7 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from os import pidfd_open  # before a stub replaces it
 from socket import send_fds
 from typing import Any, NoReturn
@@ -29,24 +30,9 @@ from sandbox import capture, worker
 from sandbox.confine.jail import Jail, Plan
 from sandbox.limits import Limits
 from sandbox.stubs.installation import install_all
+from sandbox.tiers import TIERS
 
 MESSAGE_BYTES = 4096
-
-_ALWAYS = (
-    "asyncio collections.abc concurrent.futures contextlib copy csv dataclasses datetime decimal enum fractions "
-    "functools hashlib heapq inspect io itertools json math operator pathlib pickle pprint random re secrets "
-    "statistics string struct subprocess tempfile textwrap threading time traceback typing unittest urllib.request "
-    "uuid zoneinfo"
-)
-_NUMPY = "numpy numpy.linalg numpy.fft numpy.random"
-_ALL = (
-    "pandas sympy matplotlib.pyplot matplotlib.backends.backend_agg scipy.stats scipy.optimize scipy.linalg "
-    "scipy.integrate scipy.interpolate scipy.signal scipy.sparse.linalg scipy.spatial scipy.ndimage scipy.fft "
-    "sklearn.linear_model sklearn.cluster sklearn.ensemble sklearn.tree sklearn.svm sklearn.neighbors "
-    "sklearn.model_selection sklearn.preprocessing sklearn.metrics sklearn.decomposition sklearn.datasets "
-    "sklearn.pipeline sklearn.naive_bayes"
-)
-TIERS = {"plain": _ALWAYS, "numpy": f"{_ALWAYS} {_NUMPY}", "all": f"{_ALWAYS} {_NUMPY} {_ALL}"}
 
 
 def preload(tier: str) -> list[str]:
@@ -105,8 +91,7 @@ class Zygote:
                 if fd != self._control.fileno():
                     self._reap(fd)
                 elif message := self._hear():
-                    for _ in range(json.loads(message)["spawn"]):
-                        self._spawn()
+                    self._spawn(**json.loads(message)["spawn"])
                 else:
                     return
 
@@ -122,7 +107,7 @@ class Zygote:
             with suppress(ProcessLookupError):
                 posix.kill(pid, signal.SIGKILL)
 
-    def _spawn(self) -> None:
+    def _spawn(self, life: str, memory_bytes: int) -> None:
         opened: list[int] = []
         try:
             requests, ask = _pipe(opened)
@@ -133,7 +118,9 @@ class Zygote:
             stdin, stdout, stderr = opened[-3:]
             pid = posix.fork()
             if pid == 0:
-                worker.serve(worker.Queue(requests, answers, stdin, stdout, stderr, self._liveness), self._jail)
+                queue = worker.Queue(requests, answers, stdin, stdout, stderr, self._liveness)
+                self._jail.limits = replace(self._jail.limits, memory_bytes=memory_bytes)
+                worker.serve(worker.Life(life), queue, self._jail)
             pidfd = pidfd_open(pid)
             self._children[pidfd] = pid
             self._events.register(pidfd, select.POLLIN)

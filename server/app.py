@@ -6,30 +6,44 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from server import errors
+from server.body import BodyBudget
 from server.middleware import Entrance
 from server.routes import documentation, health, sessions
 from server.routes.execute import Execute
+from server.routes.run import Run
 from server.settings import Settings
+from server.turns import Turns
 from sessions.errors import SessionsError
 from sessions.manager import SessionManager
+from sessions.runs import Runs
+from sessions.zygotes import Zygotes
 
 
 class Application(Entrance):
     """The ASGI application."""
 
     def __init__(self, starlette: Starlette, settings: Settings) -> None:
-        execute = Execute(settings, starlette.state)
-        starlette.routes.append(Route("/execute", execute, methods=["POST"]))  # tells other methods what is allowed
-        super().__init__(starlette, {("POST", "/execute"): execute}, settings.hosts)
+        budget = BodyBudget()
+        starlette.state.run_turns = turns = Turns("runs", settings.runs_at_once, settings.run_queue_size)
+        direct: dict[str, ASGIApp] = {
+            "/execute": Execute(settings, starlette.state, budget),
+            "/run": Run(settings, starlette.state, budget, turns),
+        }
+        for path, app in direct.items():
+            starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
+        super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts)
         self.state = starlette.state
 
     def drain(self, seconds: float) -> None:
-        """Take no new executions; what still runs after `seconds` is interrupted."""
-        sessions: SessionManager | None = getattr(self.state, "sessions", None)
-        if sessions is not None:
-            sessions.drain(seconds)
+        """Take no new work; what still runs after `seconds` is ended."""
+        owners: list[SessionManager | Runs] = [
+            getattr(self.state, name) for name in ("sessions", "runs") if hasattr(self.state, name)
+        ]
+        for owner in owners:
+            owner.drain(seconds)
 
 
 def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> Application:
@@ -40,15 +54,23 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        zygotes = Zygotes(settings.tiers, settings.limits, settings.plan)
         manager = SessionManager(
+            zygotes,
             settings.limits,
-            settings.plan,
             most=settings.max_sessions,
             idle_s=settings.idle_timeout_seconds,
             pool_size=min(settings.pool_size, settings.max_sessions),
             tier=settings.session_libraries,
         )
-        async with manager as app.state.sessions:
+        runs = Runs(
+            zygotes,
+            settings.run_limits,
+            modules=settings.modules,
+            tiers=settings.run_tiers,
+            pool_size=settings.run_pool_size,
+        )
+        async with zygotes as app.state.zygotes, manager as app.state.sessions, runs as app.state.runs:
             yield
 
     app = Starlette(

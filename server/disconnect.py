@@ -9,7 +9,7 @@ from starlette.types import Receive
 class Departure:
     """Calls `on_leave` when the client leaves between begin() and end()."""
 
-    def __init__(self, receive: Receive, on_leave: Callable[[], None]) -> None:
+    def __init__(self, receive: Receive, on_leave: Callable[[], object]) -> None:
         self._receive = receive
         self._on_leave = on_leave
         self._watch: asyncio.Task[None] | None = None

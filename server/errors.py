@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from server.turns import QueueFull
 from sessions import errors
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,19 @@ def bad_body(error: BadBody) -> JSONResponse:
     if error.detail is not None:
         body["detail"] = error.detail
     return _problem(error.status, body)
+
+
+def check_most(name: str, asked: float | None, most: float) -> None:
+    """Raises BadBody (422) when a field asks for more than the settings allow."""
+    if asked is not None and asked > most:
+        sentence = f"Input should be less than or equal to {most:g}"
+        detail: list[dict[str, object]] = [{"loc": ["body", name], "msg": sentence}]
+        raise BadBody(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {sentence}", detail)
+
+
+def queue_full(error: QueueFull) -> JSONResponse:
+    """The answer when no place is left to wait for a turn."""
+    return _problem(HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
 
 
 def fault() -> JSONResponse:

@@ -2,10 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sandbox.limits import MIB, SOURCE_CHARS
-from sandbox.outcome import Error, Outcome
+from sandbox.limits import LEAST_RUN_MIB, MIB, SOURCE_CHARS
+from sandbox.outcome import Error, Outcome, RunOutcome, Verdict
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_WHOLE = BeforeValidator(_whole)  # 30.0 is an integer in JSON
 
 
 class ExecuteRequest(BaseModel):
@@ -22,6 +29,22 @@ class ExecuteRequest(BaseModel):
         Field(gt=0, allow_inf_nan=False, description="time limit in seconds, up to the server's maximum"),
     ] = None
     stdin: Annotated[str | None, Field(max_length=SOURCE_CHARS, description="what `input()` reads")] = None
+
+
+class RunRequest(BaseModel):
+    """A program to run once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    code: Annotated[str, Field(min_length=1, max_length=SOURCE_CHARS, description="Python code")]
+    timeout: Annotated[
+        Annotated[int, Field(ge=1), _WHOLE] | None,
+        Field(description="time limit in seconds, up to the server's maximum"),
+    ] = None
+    memory_limit: Annotated[
+        Annotated[int, Field(ge=LEAST_RUN_MIB), _WHOLE] | None,
+        Field(description="memory limit in MiB, up to the server's maximum"),
+    ] = None
 
 
 class Partial(BaseModel):
@@ -71,6 +94,34 @@ class ExecuteAnswer(BaseModel):
     partial: Partial | None = Field(description="on an error, what had been printed before it")
 
 
+class RunAnswer(BaseModel):
+    """What the program did."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "success",
+                    "stdout": "Hello, World!\n",
+                    "stderr": "",
+                    "execution_time": 0.000412,
+                    "memory_used": 0.215,
+                    "error": None,
+                    "truncated": False,
+                }
+            ]
+        }
+    )
+
+    status: Verdict
+    stdout: str = Field(description="what was printed, also before a limit ended it")
+    stderr: str = Field(description="tracebacks are here, and every violation of the policy with its line and column")
+    execution_time: float = Field(description="wall seconds from the reading of the code to its end, without waiting")
+    memory_used: float = Field(description="peak MiB over what a fresh worker holds")
+    error: str | None = Field(description="null on success, else what ended it, in a sentence")
+    truncated: bool = Field(description="some output was dropped at the limit")
+
+
 class SessionInfo(BaseModel):
     """One session."""
 
@@ -93,9 +144,9 @@ class InterruptAnswer(BaseModel):
 
 
 class Capabilities(BaseModel):
-    max_timeout: float = Field(description="seconds")
-    max_memory_mb: int
-    libraries: list[str] = Field(description="importable at once, without loading")
+    max_timeout: int = Field(description="seconds that a run may ask for")
+    max_memory_mb: int = Field(description="MiB that a run may ask for")
+    libraries: list[str] = Field(description="scientific libraries that are installed and that a run may import")
 
 
 class SessionFigures(BaseModel):
@@ -104,12 +155,20 @@ class SessionFigures(BaseModel):
     warm: int = Field(description="workers ready for new sessions")
 
 
+class RunFigures(BaseModel):
+    active: int = Field(description="runs that have their turn")
+    at_once: int = Field(description="how many may have it")
+    waiting: int
+    max_waiting: int
+
+
 class Health(BaseModel):
     service: Literal["PyRunner"] = "PyRunner"
     status: Literal["healthy", "starting"]
     version: str
     capabilities: Capabilities
     sessions: SessionFigures
+    runs: RunFigures
     workers: dict[str, str] = Field(description="each tier of workers: `ready`, `loading` or `down`")
     sandbox: dict[str, str] = Field(description="each step of the wall around workers, and how it is there")
 
@@ -146,6 +205,19 @@ def answer(outcome: Outcome) -> ExecuteAnswer:
         state="kept" if outcome.kept else "lost",
         detail=outcome.detail,
         partial=Partial(stdout=stdout, stderr=stderr) if failed else None,
+    )
+
+
+def run_answer(outcome: RunOutcome) -> RunAnswer:
+    """The body of a run's answer."""
+    return RunAnswer(
+        status=outcome.verdict,
+        stdout=outcome.printed.stdout,
+        stderr=outcome.printed.stderr,
+        execution_time=round(outcome.usage.wall_s, 6),
+        memory_used=round(outcome.usage.memory_bytes / MIB, 3),
+        error=outcome.error,
+        truncated=outcome.printed.truncated,
     )
 
 

@@ -14,15 +14,17 @@ from server.models import (
     Health,
     InterruptAnswer,
     Problem,
+    RunAnswer,
+    RunRequest,
     SessionInfo,
     SessionList,
 )
-from server.settings import VERSION
+from server.settings import VERSION, Settings
 
 _ABOUT = """Runs Python code and answers what it printed and what its last line gave.
 
 `POST /execute` without an `id` opens a session. Send the `id` of its answer with the next code, and that code finds
-the variables, functions and imports of the code before it.
+the variables, functions and imports of the code before it. `POST /run` runs a program once, in a process of its own.
 
 Whatever the code does, the status is 200: the traceback of an exception is in `stderr`, and `error` says why the
 server stopped or refused an execution. Any other status comes with a sentence in `error`."""
@@ -36,7 +38,7 @@ def total(*order):
 total('tea', 'cake')"""
 
 # Each runs as it stands: none names a session, which nobody could know beforehand.
-_EXECUTE_EXAMPLES: dict[str, tuple[str, dict[str, str]]] = {
+_EXECUTE_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "hello": ("Printed text, and the last line's value", {"code": "print('Hello')\n6 * 7"}),
     "step": ("A first step: code sent with its answer's id finds `prices` and `total`", {"code": _STEP}),
     "stdin": ("Input for input()", {"code": "name = input('Who? ')\nprint('Hello,', name)", "stdin": "Ada\n"}),
@@ -45,13 +47,36 @@ _EXECUTE_EXAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "endless": ("An endless loop: interrupted at the limit", {"code": "n = 0\nwhile True:\n    n += 1"}),
 }
 
+_TABLE = """\
+import numpy as np
+import pandas as pd
+
+sales = pd.DataFrame({'city': ['Rome', 'Oslo', 'Rome'], 'sold': [3, 5, 4]})
+print(sales.groupby('city').sum())
+print('Mean:', np.mean(sales.sold))"""
+
+_SYMBOLS = """\
+import sympy as sp
+
+x = sp.Symbol('x')
+print('Solutions:', sp.solve(x**2 - 4*x + 3, x))
+print('Derivative:', sp.diff(x**3 - 2*x**2 + x, x))"""
+
+_RUN_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "hello": ("A program", {"code": "print('Hello, World!')"}),
+    "table": ("A table of data, in 256 MiB", {"code": _TABLE, "memory_limit": 256}),
+    "symbols": ("Symbolic mathematics, within 15 s", {"code": _SYMBOLS, "timeout": 15}),
+    "violation": ("What is not allowed: nothing runs", {"code": "import os\nprint(os.listdir('/'))"}),
+    "endless": ("An endless loop: ended at its limit", {"code": "print('before')\nwhile True: pass", "timeout": 1}),
+}
+
 _REFUSALS: dict[int, tuple[str, type[Problem]]] = {
     400: ("The body is not valid JSON", Problem),
     404: ("There is no such session; the sentence tells what became of it", Problem),
     413: ("The body is too large", Problem),
     415: ("The body is not sent as JSON", Problem),
     422: ("A field is wrong or unknown", FieldProblems),
-    429: ("The session's queue is full", Problem),
+    429: ("The queue is full", Problem),
     500: ("A fault of the server; its log has the cause beside the X-Request-ID", Problem),
     503: ("No worker can be had yet, or the server is shutting down", Problem),
 }
@@ -81,7 +106,7 @@ class Operation:
     answer: type[BaseModel] | None
     refusals: tuple[int, ...] = ()
     request: type[BaseModel] | None = None
-    examples: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    examples: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     links: tuple[str, ...] = ()  # operations that take the answer's `id`
 
 
@@ -91,6 +116,10 @@ OPERATIONS = (
         "post", "/execute", "execute", "Executions", "Run Python code in a session", 200, "What the code did",
         ExecuteAnswer, (400, 413, 415, 422, 429, 503), ExecuteRequest, _EXECUTE_EXAMPLES,
         links=("showSession", "interruptSession", "closeSession"),
+    ),
+    Operation(
+        "post", "/run", "run", "Runs", "Run a Python program once", 200, "What the program did",
+        RunAnswer, (400, 413, 415, 422, 429, 503), RunRequest, _RUN_EXAMPLES,
     ),
     Operation("get", "/sessions", "listSessions", "Sessions", "List the open sessions", 200,
               "The oldest first; ids are cut short where the server's settings say so", SessionList),
@@ -115,10 +144,15 @@ class _Schemas(GenerateJsonSchema):
         return False
 
 
-def document(max_timeout_s: float) -> dict[str, Any]:
-    """The document of a server that lets a request ask for a `timeout` up to this."""
+def document(settings: Settings) -> dict[str, Any]:
+    """The document of a server with these settings, for they bound what a request may ask for."""
     refs, schemas = _schemas()
-    schemas["ExecuteRequest"]["properties"]["timeout"]["anyOf"][0]["maximum"] = max_timeout_s
+    for model, name, most in (
+        ("ExecuteRequest", "timeout", settings.max_timeout_seconds),
+        ("RunRequest", "timeout", settings.run_max_timeout_seconds),
+        ("RunRequest", "memory_limit", settings.run_max_memory_limit_mb),
+    ):
+        schemas[model]["properties"][name]["anyOf"][0]["maximum"] = most
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, refs)

@@ -1,6 +1,9 @@
 """Every setting, read here and nowhere else: from the environment and from `.env`, with or without PYRUNNER_."""
 
+import os
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import AliasChoices, AliasGenerator, Field, ValidationError
@@ -8,11 +11,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sandbox.confine.jail import STEPS, Plan
 from sandbox.limits import MIB, Limits
+from sandbox.policy import DEFAULT_MODULES
+from sandbox.tiers import TIERS
 
 VERSION = "0.1.0"
 
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+_DEFAULT = "default"
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+_DEFAULT_AND_MOST = (
+    ("timeout_seconds", "max_timeout_seconds"),
+    ("run_timeout_seconds", "run_max_timeout_seconds"),
+    ("run_memory_limit_mb", "run_max_memory_limit_mb"),
+)
 
 
 class SettingsError(Exception):
@@ -47,6 +63,22 @@ class Settings(BaseSettings):
     session_libraries: Literal["all", "numpy", "plain"] = _setting(
         "all", "libraries that sessions find loaded: the scientific ones, numpy, or only Python's own"
     )
+    run_timeout_seconds: int = _setting(30, "time limit of a run that asks for none", ge=1, le=3600)
+    run_max_timeout_seconds: int = _setting(300, "highest `timeout` that a run may ask for", ge=1, le=3600)
+    run_memory_limit_mb: int = _setting(
+        512, "MiB that a run may use if it asks for no limit of its own", ge=64, le=65536
+    )
+    run_max_memory_limit_mb: int = _setting(2048, "highest `memory_limit` that a run may ask for", ge=64, le=65536)
+    run_modules: str = _setting(
+        _DEFAULT,
+        "modules that a run may import, with all below them; `default` stands for those that docs/api.md lists",
+    )
+    run_libraries: Literal["all", "numpy", "plain"] = _setting(
+        "all", "libraries that runs find loaded, if they import them"
+    )
+    run_concurrency: int | None = _setting(None, "runs at the same time; by default one per core", ge=1, le=1000)
+    run_queue_size: int = _setting(100, "runs that may wait for their turn", ge=0, le=10000)
+    run_pool_size: int = _setting(2, "workers kept warm for runs, of each tier of libraries", ge=0, le=100)
     allowed_hosts: str | None = _setting(
         None, "names that a Host header may have, or *; by default any, but on loopback only this machine's own"
     )
@@ -75,6 +107,31 @@ class Settings(BaseSettings):
         return Plan(steps, frozenset(required))
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """Dotted names that a run may import. Raises SettingsError for what is no such name."""
+        named = [part.strip() for part in self.run_modules.split(",") if part.strip()]
+        if wrong := [name for name in named if not _MODULE.fullmatch(name)]:
+            raise SettingsError(f"RUN_MODULES: {wrong[0]!r} is not the name of a module")
+        given = ((DEFAULT_MODULES if name == _DEFAULT else (name,)) for name in named)
+        return tuple(dict.fromkeys(name for names in given for name in names))
+
+    @property
+    def run_tiers(self) -> tuple[str, ...]:
+        """The tiers that runs come from, the smallest first."""
+        tiers = tuple(TIERS)
+        return tiers[: tiers.index(self.run_libraries) + 1]
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """All tiers that are kept, the smallest first; the plain one is there at once."""
+        wanted = {"plain", self.session_libraries, *self.run_tiers}
+        return tuple(tier for tier in TIERS if tier in wanted)
+
+    @property
+    def runs_at_once(self) -> int:
+        return self.run_concurrency or len(os.sched_getaffinity(0))
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
         return self.host in _LOOPBACK or self.host.startswith("127.")
@@ -98,6 +155,12 @@ class Settings(BaseSettings):
             memory_bytes=self.memory_limit_mb * MIB,
             output_bytes=self.output_limit_kb * 1024,
         )
+
+    @property
+    def run_limits(self) -> Limits:
+        """The most that a run may ask for."""
+        memory_bytes = self.run_max_memory_limit_mb * MIB
+        return replace(self.limits, wall_s=float(self.run_max_timeout_seconds), memory_bytes=memory_bytes)
 
 
 def _steps(name: str, value: str) -> tuple[str, ...]:
@@ -123,7 +186,8 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as error:
         wrong = (f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError("; ".join(wrong)) from None
-    if settings.timeout_seconds > settings.max_timeout_seconds:
-        raise SettingsError("TIMEOUT_SECONDS: it is higher than MAX_TIMEOUT_SECONDS")
-    _ = settings.plan  # says what is wrong with it
+    for default, most in _DEFAULT_AND_MOST:
+        if getattr(settings, default) > getattr(settings, most):
+            raise SettingsError(f"{default.upper()}: it is higher than {most.upper()}")
+    _ = settings.plan, settings.modules  # they say what is wrong with them
     return settings

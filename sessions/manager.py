@@ -1,49 +1,49 @@
 """The one owner of sessions: open, get, execute, close; and their capacity."""
 
 import asyncio
-import os
+import re
 import uuid
 from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
-from sandbox.confine.jail import Plan
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome
+from sandbox.tiers import SCIENTIFIC
+from sandbox.worker import Life
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
 from sessions.lifecycle import State
 from sessions.pool import Pool
 from sessions.reaper import reap
 from sessions.session import Session
-from sessions.zygote_process import adopt_orphans
+from sessions.zygotes import Zygotes
 
+_LIBRARY = re.compile(rf"\b({'|'.join(SCIENTIFIC)})\b")
 _REMEMBERED = 1000  # obituaries, so that a lost session's next caller learns why
 
 
 class SessionManager:
-    """One per process; an async context manager that ends every process it started.
+    """One per process; an async context manager that ends every worker it took.
 
     `tier`: the libraries that sessions find loaded: `plain`, `numpy` or `all`.
     """
 
-    def __init__(self, limits: Limits, plan: Plan, *, most: int, idle_s: float, pool_size: int, tier: str) -> None:
+    def __init__(
+        self, zygotes: Zygotes, limits: Limits, *, most: int, idle_s: float, pool_size: int, tier: str
+    ) -> None:
+        self._zygotes = zygotes
         self.limits = limits
-        self._plan = plan
         self.most = most
         self._idle_s = idle_s
         self._pool_size = pool_size
-        self._tier = tier
+        self._tiers = tuple(dict.fromkeys((tier, "plain")))  # the plain one is there at once
         self._sessions: dict[str, Session] = {}
         self._obituaries: OrderedDict[str, str | None] = OrderedDict()
         self._draining = False
 
     async def __aenter__(self) -> Self:
-        adopt_orphans()
-        liveness, self._alive = os.pipe()
-        self.pool = Pool(self._pool_size, self._tier, self.limits, self._plan, liveness)
-        self.pool.start()
-        self._liveness = liveness
+        self.pool = Pool(self._zygotes, self._tiers, Life.SESSION, self.limits, self._pool_size)
         self._reaper = asyncio.create_task(reap(self._sessions, self._idle_s), name="reaper")
         return self
 
@@ -58,8 +58,6 @@ class SessionManager:
         for process in processes:
             await process.gone
         await self.pool.close()
-        os.close(self._liveness)
-        os.close(self._alive)  # whatever should be left is killed by the kernel now
 
     def drain(self, seconds: float) -> None:
         """Take no new executions; after `seconds`, close the sessions, so that what still runs is interrupted."""
@@ -97,7 +95,8 @@ class SessionManager:
         session = Session(str(uuid.uuid4()), self.limits, self._forget)
         self._sessions[session.id] = session
         try:
-            process = await self.pool.take(for_code)
+            # In a plain worker the libraries would count towards the session's own time and memory.
+            process = await self.pool.take(best=_LIBRARY.search(for_code) is not None)
         except BaseException:
             session.close("closed: it never began")
             raise

@@ -2,68 +2,54 @@
 
 import asyncio
 import logging
-import re
 from collections import deque
+from collections.abc import Sequence
 
-from sandbox.confine.jail import Plan
 from sandbox.limits import Limits
+from sandbox.worker import Life
 from sessions.errors import NoWorker, WorkerLost
 from sessions.session_process import SessionProcess
 from sessions.zygote_process import ZygoteProcess
+from sessions.zygotes import Zygotes
 
 log = logging.getLogger(__name__)
 
-_LIBRARY = re.compile(r"\b(numpy|pandas|scipy|sympy|matplotlib|sklearn)\b")
 _BIRTH_S = 10.0  # a worker that is not ready by then is given up
 _REFILL_PAUSE_S = 0.002  # the answer that the worker was taken for goes first
 _FAILURE_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0  # before another birth is tried, doubled at each failure
-_RESTART_PAUSES_S = (0.0, 0.1, 0.5, 1.0, 5.0)  # before a zygote that keeps dying is started again
 
 
 class Pool:
-    """Keeps `size` workers of the best tier that is ready, and the zygotes that they come from.
+    """Keeps `size` workers for one kind of life, of the best tier that is ready.
 
-    The plain tier is there at once; until `tier` has loaded its libraries, workers come from it.
+    `tiers`: best first. Until the best has loaded its libraries, workers come from the next.
     """
 
-    def __init__(self, size: int, tier: str, limits: Limits, plan: Plan, liveness: int) -> None:
-        self._size = size
-        self._tiers = list(dict.fromkeys((tier, "plain")))  # best first
+    def __init__(self, zygotes: Zygotes, tiers: Sequence[str], life: Life, limits: Limits, size: int) -> None:
+        self._zygotes = zygotes
+        self._tiers = tiers
+        self._life = life
         self._limits = limits
-        self._plan = plan
-        self._liveness = liveness
+        self._size = size
         self._loop = asyncio.get_running_loop()
-        self._zygotes: dict[str, ZygoteProcess] = {}
         self._warm: deque[SessionProcess] = deque()
         self._takers: deque[asyncio.Future[SessionProcess]] = deque()
         self._births: set[asyncio.Task[None]] = set()
-        self._keepers: list[asyncio.Task[None]] = []
         self._refill_timer: asyncio.TimerHandle | None = None
         self._failures = 0
-        self.libraries: list[str] = []
-
-    def start(self) -> None:
-        """Start the zygotes; returns at once."""
-        for tier in reversed(self._tiers):
-            self._keepers.append(self._loop.create_task(self._keep(tier), name=f"keep {tier}"))
+        zygotes.listeners.append(self._on_ready)
 
     @property
     def warm(self) -> int:
         return len(self._warm)
 
-    def states(self) -> dict[str, str]:
-        """Each tier's zygote: `ready`, `loading` or `down`."""
-        return {tier: self._state(tier) for tier in self._tiers}
+    async def take(self, *, best: bool = False) -> SessionProcess:
+        """A worker that is ready. Raises NoWorker when none can be had in time.
 
-    def pids(self) -> list[int]:
-        """The zygotes' process ids."""
-        return [zygote.pid for zygote in self._zygotes.values() if zygote.pid is not None]
-
-    async def take(self, for_code: str = "") -> SessionProcess:
-        """A worker that is ready. Raises NoWorker when none can be had in time."""
-        if self._state(self._tiers[0]) == "loading" and _LIBRARY.search(for_code):
-            # In a plain worker the libraries would count towards the session's own time and memory.
-            await asyncio.wait([self._zygotes[self._tiers[0]].ready], timeout=_BIRTH_S)
+        `best`: one of the best tier, if that is still loading.
+        """
+        if best:
+            await self._zygotes.loaded(self._tiers[0], _BIRTH_S)
         while self._warm:
             process = self._warm.popleft()
             if not process.lost:
@@ -76,30 +62,29 @@ class Pool:
             return await asyncio.wait_for(taker, _BIRTH_S)
         except TimeoutError:
             raise NoWorker(f"no worker was ready within {_BIRTH_S:.0f} s") from None
+        except asyncio.CancelledError:
+            if taker.done() and not taker.cancelled():  # handed over this moment
+                self._warm.append(taker.result())
+            raise
         finally:
             if taker in self._takers:
                 self._takers.remove(taker)
 
     async def close(self) -> None:
-        """End the zygotes and all workers that nobody has taken."""
+        """End all workers that nobody has taken."""
         if self._refill_timer is not None:
             self._refill_timer.cancel()
-        for task in (*self._keepers, *self._births):
-            task.cancel()
-        await asyncio.gather(*self._keepers, *self._births, return_exceptions=True)
+        for birth in self._births:
+            birth.cancel()
+        await asyncio.gather(*self._births, return_exceptions=True)
         while self._warm:
             process = self._warm.popleft()
             process.kill("the server stops")
             await process.gone
 
-    def _state(self, tier: str) -> str:
-        zygote = self._zygotes.get(tier)
-        if zygote is None or zygote.gone.done():
-            return "down"
-        return "ready" if zygote.is_ready else "loading"
-
     def _best(self) -> ZygoteProcess | None:
-        return next((self._zygotes[tier] for tier in self._tiers if self._state(tier) == "ready"), None)
+        ready = (self._zygotes.ready(tier) for tier in self._tiers)
+        return next((zygote for zygote in ready if zygote is not None), None)
 
     def _refill_soon(self, pause_s: float = _REFILL_PAUSE_S) -> None:
         if self._refill_timer is None:
@@ -121,7 +106,7 @@ class Pool:
         process = None
         try:
             async with asyncio.timeout(_BIRTH_S):
-                process = await zygote.spawn()
+                process = await zygote.spawn(self._life, self._limits)
                 await process.ready()
             zygote.note_birth(in_time=True)
         except (NoWorker, WorkerLost, TimeoutError) as error:
@@ -149,30 +134,8 @@ class Pool:
             process.kill("a better one takes its place")
             self._refill_soon()
 
-    async def _keep(self, tier: str) -> None:
-        """Start a tier's zygote, and start it again whenever it has died."""
-        deaths = 0
-        while True:
-            await asyncio.sleep(_RESTART_PAUSES_S[min(deaths, len(_RESTART_PAUSES_S) - 1)])
-            zygote = self._zygotes[tier] = ZygoteProcess(tier, self._limits, self._plan, self._liveness)
-            try:
-                await zygote.start()
-                await zygote.ready_or_gone()
-                if zygote.is_ready:
-                    deaths = 0
-                    self._on_ready(zygote)
-                await asyncio.shield(zygote.gone)
-            except OSError as error:
-                log.error("the zygote of tier %s cannot be started: %s", tier, error)
-            finally:
-                await zygote.close()
-            deaths += 1
-            log.error("the zygote of tier %s died; its workers go on, and it is started again", tier)
-
     def _on_ready(self, zygote: ZygoteProcess) -> None:
-        log.info("the zygote of tier %s is ready", zygote.tier)
         if zygote is self._best():
-            self.libraries = zygote.ready.result()
             for process in self._warm:
                 process.kill("a better one takes its place")
             self._warm.clear()

@@ -47,7 +47,7 @@ class SessionProcess:
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._fds = descriptors
-        self._limits = limits
+        self.limits = limits  # those of a run differ from those of its birth
         self._exit_status = exit_status
         self._reader = wire.FrameReader(ANSWER_FRAME_BYTES + 4 * limits.output_bytes)
         self._reply: asyncio.Future[bytes] | None = None
@@ -106,7 +106,7 @@ class SessionProcess:
         """The text of an answered execution; not `whole`: without the traceback at the end of stderr."""
         if self.gone.done():
             return Printed()
-        most = self._limits.output_bytes
+        most = self.limits.output_bytes
         out_end = min(ended.stdout_bytes, most)
         err_end = min(ended.stderr_bytes if whole else min(ended.mark_bytes, ended.stderr_bytes), most)
         if ended.text is not None:
@@ -118,8 +118,8 @@ class SessionProcess:
 
     def remains(self) -> Printed:
         """What a worker that is lost had printed since its last answer."""
-        out, out_cut = capture.salvage(self._fds.stdout, self._limits.output_bytes)
-        err, err_cut = capture.salvage(self._fds.stderr, self._limits.output_bytes)
+        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes)
+        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes)
         return Printed(capture.decode(out, cut=True), capture.decode(err, cut=True), out_cut or err_cut)
 
     def memory_growth(self) -> int:
@@ -127,7 +127,7 @@ class SessionProcess:
         assert self._psutil is not None
         try:
             memory = self._psutil.memory_info()
-            if memory.rss - self._birth_rss <= self._limits.memory_bytes:
+            if memory.rss - self._birth_rss <= self.limits.memory_bytes:
                 return max(0, memory.rss - memory.shared - self._birth_own)
             with open(f"/proc/{self.pid}/status") as status:  # psutil adds shared memory and files up
                 held = dict(re.findall(r"^Rss(Anon|Shmem):\s*(\d+) kB$", status.read(), re.MULTILINE))

@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.confine.jail import Plan
 from sandbox.confine.libc import call
 from sandbox.limits import Limits
+from sandbox.worker import Life
 from sandbox.zygote import MESSAGE_BYTES
 from sessions.errors import NoWorker
 from sessions.session_process import Descriptors, SessionProcess
@@ -60,7 +61,7 @@ class ZygoteProcess:
         self._plan = plan
         self._liveness = liveness
         self._control: socket.socket
-        self._asked: deque[asyncio.Future[SessionProcess]] = deque()
+        self._asked: deque[tuple[asyncio.Future[SessionProcess], Limits]] = deque()
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._late_births = 0
@@ -97,15 +98,16 @@ class ZygoteProcess:
         self._loop.add_reader(self._control, self._on_message)
         self._loop.create_task(self._mourn(), name=f"zygote {self.tier}")
 
-    def spawn(self) -> asyncio.Future[SessionProcess]:
+    def spawn(self, life: Life, limits: Limits) -> asyncio.Future[SessionProcess]:
         """Have one worker forked. Fails with NoWorker."""
         future: asyncio.Future[SessionProcess] = self._loop.create_future()
+        message = {"spawn": {"life": life, "memory_bytes": limits.memory_bytes}}
         try:
-            self._control.send(json.dumps({"spawn": 1}).encode())
+            self._control.send(json.dumps(message).encode())
         except OSError as error:
             future.set_exception(NoWorker(f"the zygote cannot be asked: {error.strerror}"))
         else:
-            self._asked.append(future)
+            self._asked.append((future, limits))
         return future
 
     async def ready_or_gone(self) -> None:
@@ -149,15 +151,15 @@ class ZygoteProcess:
             case {"ready": {"libraries": list(libraries)}}:
                 self.ready.set_result(libraries)
             case {"worker": int(pid)}:
-                self._hand_over(pid, fds, self._asked.popleft())
+                self._hand_over(pid, fds, *self._asked.popleft())
             case {"refused": str(why)}:
-                _fail(self._asked.popleft(), f"no worker could be forked: {why}")
+                _fail(self._asked.popleft()[0], f"no worker could be forked: {why}")
             case {"exit": int(pid), "status": int(status)}:
                 exit_status = self._exits.pop(pid)
                 if not exit_status.done():
                     exit_status.set_result(status)
 
-    def _hand_over(self, pid: int, fds: list[int], asked: asyncio.Future[SessionProcess]) -> None:
+    def _hand_over(self, pid: int, fds: list[int], asked: asyncio.Future[SessionProcess], limits: Limits) -> None:
         exit_status = self._exits[pid] = self._loop.create_future()
         if len(fds) != len(Descriptors._fields):  # we have no room for more: without its queue the worker ends itself
             for fd in fds:
@@ -165,7 +167,7 @@ class ZygoteProcess:
             _fail(asked, "the server is out of descriptors")
             return
         try:
-            process = SessionProcess(pid, Descriptors(*fds), self._limits, exit_status, self.tier)
+            process = SessionProcess(pid, Descriptors(*fds), limits, exit_status, self.tier)
         except OSError as error:
             for fd in fds:
                 os.close(fd)
@@ -184,7 +186,7 @@ class ZygoteProcess:
         self._control.close()
         if not self.ready.done():
             self.ready.cancel()
-        for asked in self._asked:
+        for asked, _ in self._asked:
             _fail(asked, f"the zygote of tier {self.tier} ended with status {status}")
         for exit_status in self._exits.values():
             exit_status.cancel()

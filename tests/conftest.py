@@ -25,6 +25,8 @@ class Server:
 
     def __init__(self, log: Path, **env: object) -> None:
         self.log = log
+        if "SESSION_LIBRARIES" in env:  # no zygote that the test does not mean
+            env.setdefault("RUN_LIBRARIES", env["SESSION_LIBRARIES"])
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYRUNNER_")}
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(

@@ -23,8 +23,9 @@ MAY_KNOW = {
 # Inside sandbox, from the ground up: each module imports from its own floor and those below.
 SANDBOX_FLOORS = (
     {"limits", "outcome"},
-    {"wire", "capture", "meter", "signals", "display", "policy", "stubs", "confine"},
+    {"wire", "capture", "meter", "signals", "display", "policy", "tiers", "stubs", "confine"},
     {"interpreter", "launch"},
+    {"program"},
     {"worker"},
     {"zygote"},
 )

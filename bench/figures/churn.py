@@ -4,30 +4,18 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
 
-from bench import processes
+from bench import held, processes
 from bench.connection import execute_body
 from bench.context import Context
 from bench.load import Call
 from bench.processes import Tree
 from bench.results import Figure, Result, Row
-from bench.servers import MAX_SESSIONS, PyRunner, health, wait_warm
+from bench.servers import MAX_SESSIONS, PyRunner
 
 _CODE = "print(1)"
 _CLIENTS = 4
-_SETTLE_S = 1.0
 _STOP_S = 10.0
-_MOST_GROWTH_MIB = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What a tree at rest holds. Memory: what server and zygotes have written, in bytes."""
-
-    processes: int
-    descriptors: int
-    memory_bytes: int
 
 
 def measure(context: Context) -> Iterator[Result]:
@@ -52,16 +40,12 @@ def _burst(context: Context) -> Iterator[Result]:
 def _stream(context: Context, server: PyRunner) -> Iterator[Result]:
     count = context.pick(5000, 300)
     _churn(server, count // 10)
-    before = _held(server)
+    before = held.at_rest(server)
     churned = _churn(server, count)
-    after = _held(server)
+    after = held.at_rest(server)
     yield Row.of_seconds(f"create, execute, delete: {_CLIENTS} clients", churned.latencies_s)
     yield Figure("create, execute, delete", len(churned.latencies_s) / churned.seconds, "sessions/s", at_least=60)
-    grown_mib = (after.memory_bytes - before.memory_bytes) / 2**20
-    named = f"after {count:,} sessions"
-    yield Figure(f"processes left {named}", after.processes - before.processes, at_most=0)
-    yield Figure(f"descriptors left {named}", after.descriptors - before.descriptors, at_most=0)
-    yield Figure(f"memory growth of server and zygotes {named}", grown_mib, "MiB", at_most=_MOST_GROWTH_MIB)
+    yield from before.growth_to(after, f"after {count:,} sessions")
 
 
 def _after_stop(server: PyRunner) -> Figure:
@@ -107,15 +91,3 @@ def _open_and_close(server: PyRunner, count: int, churned: Churned) -> None:
                 raise RuntimeError(f"a new session did not print: {answer}")
             http.delete(answer["id"])
             churned.latencies_s.append(time.perf_counter() - started)
-
-
-def _held(server: PyRunner) -> Held:
-    with server.connect() as http:
-        wait_warm(http)
-        if health(http)["sessions"]["open"]:
-            raise RuntimeError("sessions are open that were deleted")
-    time.sleep(_SETTLE_S)
-    tree = Tree.of(server.pid)
-    owners = (tree.server, *tree.zygotes)
-    memory_bytes = sum(median(processes.anonymous_bytes(pid) for _ in range(3)) for pid in owners)
-    return Held(len(tree.pids), sum(map(processes.descriptors, owners)), round(memory_bytes))

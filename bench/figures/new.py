@@ -1,23 +1,16 @@
 """New sessions: one from the warm pool, one that is ready for numpy and the others, and a cold interpreter."""
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from statistics import median
 
+from bench import cold
 from bench.connection import Connection, execute_body
 from bench.context import Context
 from bench.results import Figure, Result, Row
 from bench.servers import wait_warm
 
 _PAUSE_S = 0.01  # before each timed request, so that all of them meet a server at rest
-_PRINT = "print(1)"
-_SIX = """\
-import numpy, pandas, scipy, sympy, matplotlib.pyplot, sklearn
-a = numpy.arange(64.0).reshape(8, 8)
-print((a @ a).trace())
-"""
 
 
 def measure(context: Context) -> Iterator[Result]:
@@ -31,32 +24,32 @@ def _plain(echo: Connection, ours: Connection, count: int) -> Iterator[Result]:
     bare, new = [], []
     for _ in range(count):
         bare.append(_timed_echo(echo))
-        new.append(_timed_session(ours, _PRINT))
+        new.append(_timed_session(ours, cold.PRINT))
     yield Row.of_seconds("bare echo, one request at rest", bare)
     yield Row.of_seconds("new session + print(1)", new)
     yield Figure("new session p50 / echo's", median(new) / median(bare), at_most=4, note="one request at a time")
-    cold = [_timed(lambda: _cold("print(1)")) for _ in range(min(count, 20))]
-    yield Row.of_seconds("cold python -I -c 'print(1)'", cold)
+    processes = [cold.seconds(cold.PRINT) for _ in range(min(count, 20))]
+    yield Row.of_seconds("cold python -I -c 'print(1)'", processes)
 
 
 def _numpy_ready(ours: Connection, count: int, rounds: int) -> Iterator[Result]:
-    cold, new = [], []
+    processes, new = [], []
     for _ in range(rounds):
-        cold.append(_timed(lambda: _cold(_SIX)))
-        new += [_timed_session(ours, _SIX) for _ in range(count // rounds)]
+        processes.append(cold.seconds(cold.SIX))
+        new += [_timed_session(ours, cold.SIX) for _ in range(count // rounds)]
     yield Row.of_seconds("numpy-ready new session (six libraries)", new)
-    yield Row.of_seconds("cold python -I -c, six libraries", cold)
+    yield Row.of_seconds("cold python -I -c, six libraries", processes)
     yield Figure(
         "numpy-ready new session / cold process",
-        median(new) / median(cold),
+        median(new) / median(processes),
         at_most=1 / 200,
-        note=f"1/{median(cold) / median(new):.0f}",
+        note=f"1/{median(processes) / median(new):.0f}",
     )
 
 
 def _timed_echo(echo: Connection) -> float:
     time.sleep(_PAUSE_S)
-    return echo.request("POST", "/execute", execute_body(_PRINT)).seconds
+    return echo.request("POST", "/execute", execute_body(cold.PRINT)).seconds
 
 
 def _timed_session(ours: Connection, code: str) -> float:
@@ -67,13 +60,3 @@ def _timed_session(ours: Connection, code: str) -> float:
         raise RuntimeError(f"a new session did not print: {answer}")
     ours.delete(answer["id"])
     return seconds
-
-
-def _cold(code: str) -> None:
-    subprocess.run([sys.executable, "-I", "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-def _timed(action: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started

@@ -72,6 +72,8 @@ _PRCTL = (3, 15, 16, 23, 39, 0x53564D41)  # GET_DUMPABLE, SET_NAME, GET_NAME, CA
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 _FCNTL = (0, 1, 2, 3, 4, 1030, 1032, 1034)  # DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC, GETPIPE_SZ, GET_SEALS
 
+_RLIMIT_DATA = 2
+
 POLICY = Policy(
     checked=(
         Forbidden(
@@ -96,6 +98,7 @@ POLICY = Policy(
         Checked("kill", (Test(0, (OWN_PID,)),), "the own process only"),
         Checked("tgkill", (Test(0, (OWN_PID,)),), "the own threads only"),
         Checked("prlimit64", (Test(0, (0, OWN_PID)), Test(2, (0,), upper=True)), "limits are read, not set"),
+        Checked("setrlimit", (Test(0, (_RLIMIT_DATA,)),), "a run lowers its own ceiling; nobody raises one"),
         Checked("prctl", (Test(0, _PRCTL),), "names of threads, and questions"),
         Checked(
             "socketpair",
@@ -176,7 +179,7 @@ POLICY = Policy(
                 "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset capget",
                 "who it is",
             ),
-            Row("setsid setpgid setrlimit setpriority ioprio_set ioprio_get", "limits and groups stay"),
+            Row("setsid setpgid setpriority ioprio_set ioprio_get", "limits and groups stay"),
             Row(
                 "sched_setaffinity sched_setparam sched_setscheduler sched_setattr sched_getattr sched_rr_get_interval",
                 "its share stays",

@@ -83,6 +83,11 @@ class Jail:
         for name in (step for step in self.plan.steps if step in doors):
             self._take(name, doors[name])
 
+    def lower_memory(self, memory_bytes: int) -> None:
+        """In a confined worker: allow less memory than `limits` do."""
+        if self._holds("limits"):
+            rlimits.lower_memory(self.limits.memory_bytes - memory_bytes)
+
     def _set_limits(self) -> str:
         file_bytes = (
             raw_start(self.limits.output_bytes) + self.limits.output_bytes + 1

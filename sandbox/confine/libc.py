@@ -11,9 +11,9 @@ _libc.syscall.restype = ctypes.c_long
 # Numbers of the calls that confinement itself makes; those from 424 on are the same on all architectures.
 _OWN = {
     "x86_64": {"prctl": 157, "capset": 126, "seccomp": 317, "pivot_root": 155, "umount2": 166, "mount": 165,
-               "unshare": 272, "setresuid": 117, "setresgid": 119},
+               "unshare": 272, "setresuid": 117, "setresgid": 119, "setrlimit": 160},
     "aarch64": {"prctl": 167, "capset": 91, "seccomp": 277, "pivot_root": 41, "umount2": 39, "mount": 40,
-                "unshare": 97, "setresuid": 147, "setresgid": 149},
+                "unshare": 97, "setresuid": 147, "setresgid": 149, "setrlimit": 164},
 }  # fmt: skip
 MACHINE = platform.machine()
 _numbers = _OWN.get(MACHINE, {}) | {

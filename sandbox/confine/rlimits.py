@@ -5,10 +5,13 @@ allocation past that fail in the code that makes it, as a MemoryError. What it c
 tables) the other fences and the watchdog do.
 """
 
+import mmap
 import os
 import posix
-import re
 import resource
+import struct
+
+from sandbox.confine.libc import call
 
 _GIB = 2**30
 _ADDRESS_SLACK = 3 * _GIB  # over the limit: read-only maps of libraries; it bounds what page tables can cost
@@ -22,10 +25,10 @@ def set_limits(memory_bytes: int, file_bytes: int, *, counted_apart: bool) -> st
 
     `counted_apart`: it is the only worker of its user or user namespace, so that its threads can be bounded.
     """
-    held = _status("VmData"), _status("VmSize")
+    data_bytes, all_bytes = _held()
     bounds = {
-        resource.RLIMIT_DATA: held[0] + memory_bytes,
-        resource.RLIMIT_AS: held[1] + memory_bytes + _ADDRESS_SLACK,
+        resource.RLIMIT_DATA: data_bytes + memory_bytes,
+        resource.RLIMIT_AS: all_bytes + memory_bytes + _ADDRESS_SLACK,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_STACK: _STACK,
@@ -73,13 +76,17 @@ def _set(bounds: dict[int, int]) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
-def _status(name: str) -> int:
-    """A size in /proc/self/status, in bytes."""
-    fd = posix.open("/proc/self/status", os.O_RDONLY)
+def lower_memory(by_bytes: int) -> None:
+    """Take some of the memory back that set_limits() has allowed; possible in confinement, too."""
+    bound = resource.getrlimit(resource.RLIMIT_DATA)[0] - by_bytes
+    call("setrlimit", resource.RLIMIT_DATA, struct.pack("=QQ", bound, bound))
+
+
+def _held() -> tuple[int, int]:
+    """Bytes of private writable memory with the stack, and of all that is mapped: see proc(5), statm."""
+    fd = posix.open("/proc/self/statm", os.O_RDONLY)
     try:
-        found = re.search(rb"^%s:\s*(\d+) kB$" % name.encode(), posix.read(fd, 8192), re.MULTILINE)
+        fields = posix.read(fd, 256).split()
     finally:
         posix.close(fd)
-    if found is None:
-        raise OSError(f"/proc/self/status has no {name}: no ceiling can be placed")
-    return int(found[1]) * 1024
+    return int(fields[5]) * mmap.PAGESIZE, int(fields[0]) * mmap.PAGESIZE

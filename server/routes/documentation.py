@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from server import openapi
+from server.settings import Settings
 
 _STATIC = Path(__file__).resolve().parent.parent / "static"
 
@@ -58,10 +59,10 @@ async def page(request: Request) -> Response:
 
 async def document(request: Request) -> Response:
     """The OpenAPI document."""
-    body = _encoded(request.app.state.settings.max_timeout_seconds)
+    body = _encoded(request.app.state.settings)
     return Response(body, media_type="application/json", headers=_CACHING)
 
 
 @cache
-def _encoded(max_timeout_s: float) -> bytes:
-    return json.dumps(openapi.document(max_timeout_s), ensure_ascii=False).encode()
+def _encoded(settings: Settings) -> bytes:
+    return json.dumps(openapi.document(settings), ensure_ascii=False).encode()

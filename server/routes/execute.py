@@ -1,7 +1,5 @@
 """POST /execute: code runs in a session."""
 
-from http import HTTPStatus
-
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
@@ -9,6 +7,7 @@ from sandbox.outcome import Error
 from server import body, errors
 from server.disconnect import Departure
 from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
+from server.reply import send_json
 from server.settings import Settings
 from sessions.errors import MaxSessionsReached, SessionNotFound, SessionsError
 from sessions.execution import Execution
@@ -18,11 +17,11 @@ from sessions.manager import SessionManager
 class Execute:
     """An ASGI app of its own, beside the router: this is the path that must be fast."""
 
-    def __init__(self, settings: Settings, state: State) -> None:
+    def __init__(self, settings: Settings, state: State, budget: body.BodyBudget) -> None:
         self._state = state
         self._default_s = settings.timeout_seconds
         self._most_s = settings.max_timeout_seconds
-        self._budget = body.BodyBudget()
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -39,17 +38,11 @@ class Execute:
         except SessionsError as error:
             await errors.refusal(error)(scope, receive, send)
         else:
-            await _send_json(send, reply)
+            await send_json(send, reply)
 
     def _wall_s(self, asked: float | None) -> float:
-        if asked is None:
-            return self._default_s
-        if asked > self._most_s:
-            sentence = f"Input should be less than or equal to {self._most_s:g}"
-            raise errors.BadBody(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"timeout: {sentence}", [{"loc": ["body", "timeout"], "msg": sentence}]
-            )
-        return asked
+        errors.check_most("timeout", asked, self._most_s)
+        return self._default_s if asked is None else asked
 
 
 async def _execute(sessions: SessionManager, execution: Execution, session_id: str | None) -> ExecuteAnswer:
@@ -59,10 +52,3 @@ async def _execute(sessions: SessionManager, execution: Execution, session_id: s
         return refusal(None, Error.MAX_SESSIONS, str(error))
     except SessionNotFound as error:
         return refusal(error.session_id, Error.NOT_FOUND, str(error))
-
-
-async def _send_json(send: Send, reply: ExecuteAnswer) -> None:
-    data = reply.__pydantic_serializer__.to_json(reply)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": data})

@@ -1,28 +1,39 @@
 """GET /: health and capabilities."""
 
+from functools import cache
+from importlib.util import find_spec
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from server.models import Capabilities, Health, SessionFigures
+from sandbox.tiers import SCIENTIFIC
+from server.models import Capabilities, Health, RunFigures, SessionFigures
 from server.settings import VERSION
-
-_SCIENTIFIC = ("sympy", "numpy", "pandas", "matplotlib", "scipy", "sklearn")
 
 
 async def health(request: Request) -> Response:
     """The state of the service. It is `starting` until its first workers can be had."""
-    settings, sessions = request.app.state.settings, request.app.state.sessions
-    workers = sessions.pool.states()
+    state = request.app.state
+    settings, sessions, turns = state.settings, state.sessions, state.run_turns
+    workers = state.zygotes.states()
     body = Health(
         status="healthy" if "ready" in workers.values() else "starting",
         version=VERSION,
         capabilities=Capabilities(
-            max_timeout=settings.max_timeout_seconds,
-            max_memory_mb=settings.memory_limit_mb,
-            libraries=[name for name in _SCIENTIFIC if name in sessions.pool.libraries],
+            max_timeout=settings.run_max_timeout_seconds,
+            max_memory_mb=settings.run_max_memory_limit_mb,
+            libraries=[name for name in _installed() if name in settings.modules],
         ),
         sessions=SessionFigures(open=len(sessions), max=sessions.most, warm=sessions.pool.warm),
+        runs=RunFigures(
+            active=turns.active, at_once=turns.at_once, waiting=turns.waiting, max_waiting=turns.most_waiting
+        ),
         workers=workers,
-        sandbox=request.app.state.sandbox,
+        sandbox=state.sandbox,
     )
     return JSONResponse(body.model_dump())
+
+
+@cache
+def _installed() -> list[str]:
+    return [name for name in SCIENTIFIC if find_spec(name) is not None]

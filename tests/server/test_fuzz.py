@@ -10,6 +10,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 
 from server import openapi
+from server.settings import Settings
 from tests.conftest import Server
 
 CONFIG = {
@@ -17,7 +18,10 @@ CONFIG = {
     "generation": {"max-examples": 100, "deterministic": True, "database": "none"},
     "cache": {"enabled": False},
 }
-API = schemathesis.openapi.from_dict(openapi.document(1.0), config=SchemathesisConfig.from_dict(CONFIG))
+API = schemathesis.openapi.from_dict(
+    openapi.document(Settings(_env_file=None, max_timeout_seconds=1.0, run_max_timeout_seconds=1)),
+    config=SchemathesisConfig.from_dict(CONFIG),
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,8 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         SESSION_LIBRARIES="plain",
         TIMEOUT_SECONDS=0.5,
         MAX_TIMEOUT_SECONDS=1,
+        RUN_TIMEOUT_SECONDS=1,
+        RUN_MAX_TIMEOUT_SECONDS=1,
     ).wait_ready("plain")
     yield server
     assert server.stop() == 0

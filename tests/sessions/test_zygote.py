@@ -16,7 +16,7 @@ from server.settings import Settings
 from tests.conftest import ROOT, Server, answer_on, until
 
 Start = Callable[..., Server]
-PLAIN = {"SESSION_LIBRARIES": "plain", "POOL_SIZE": 1}
+PLAIN = {"SESSION_LIBRARIES": "plain", "POOL_SIZE": 1, "RUN_POOL_SIZE": 0}
 IN_C = "sum(iter(int, 1))"
 
 

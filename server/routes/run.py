@@ -1,0 +1,73 @@
+"""POST /run: a program runs once, in a worker of its own."""
+
+import asyncio
+
+from starlette.datastructures import State
+from starlette.types import Receive, Scope, Send
+
+from sandbox.limits import MIB
+from sandbox.outcome import RunOutcome
+from server import body, errors
+from server.body import BodyBudget, ClientGone
+from server.disconnect import Departure
+from server.models import RunRequest, run_answer
+from server.reply import send_json
+from server.settings import Settings
+from server.turns import QueueFull, Turns
+from sessions.errors import SessionsError
+from sessions.execution import Execution
+from sessions.runs import Runs
+
+
+class Run:
+    """An ASGI app. `turns`: the queue in front of all runs."""
+
+    def __init__(self, settings: Settings, state: State, budget: BodyBudget, turns: Turns) -> None:
+        self._settings = settings
+        self._state = state
+        self._budget = budget
+        self._turns = turns
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            request = await body.read(scope, receive, RunRequest, self._budget)
+            execution, memory_bytes = self._terms(request)
+            running = asyncio.create_task(self._run(execution, memory_bytes), name="run")
+            departure = Departure(receive, running.cancel)
+            departure.begin()
+            try:
+                outcome = await _unless_it_left(running)
+            finally:
+                departure.end()
+        except errors.BadBody as error:
+            await errors.bad_body(error)(scope, receive, send)
+        except QueueFull as error:
+            await errors.queue_full(error)(scope, receive, send)
+        except SessionsError as error:
+            await errors.refusal(error)(scope, receive, send)
+        else:
+            await send_json(send, run_answer(outcome))
+
+    def _terms(self, request: RunRequest) -> tuple[Execution, int]:
+        given = self._settings
+        errors.check_most("timeout", request.timeout, given.run_max_timeout_seconds)
+        errors.check_most("memory_limit", request.memory_limit, given.run_max_memory_limit_mb)
+        wall_s = given.run_timeout_seconds if request.timeout is None else request.timeout
+        memory_mb = given.run_memory_limit_mb if request.memory_limit is None else request.memory_limit
+        return Execution(request.code, None, wall_s), memory_mb * MIB
+
+    async def _run(self, execution: Execution, memory_bytes: int) -> RunOutcome:
+        runs: Runs = self._state.runs
+        async with self._turns.turn():
+            return await runs.run(execution, memory_bytes)
+
+
+async def _unless_it_left(running: asyncio.Task[RunOutcome]) -> RunOutcome:
+    """Its outcome. Raises ClientGone when it was cancelled because its client has left."""
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr] # the server itself stops waiting
+            running.cancel()
+            raise
+        raise ClientGone from None
