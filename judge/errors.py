@@ -2,6 +2,7 @@
 
 JudgeError
 ├── Unavailable     gcc or valgrind is not there: submissions cannot be judged on this host
+├── Draining        the server is shutting down
 └── Fault           ours
     ├── CannotConfine   the host lacks a required step of the wall
     └── LauncherLost    the launcher died, or could not start a program
@@ -16,6 +17,11 @@ class JudgeError(Exception):
 
 class Unavailable(JudgeError):
     pass
+
+
+class Draining(JudgeError):
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down: no new submission is taken")
 
 
 class Fault(JudgeError):

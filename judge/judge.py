@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from judge import diagnostics, flags, harness, memcheck, names, runner, sanitizers, toolchain
 from judge.compiler import Compilation, Compiler
-from judge.errors import JudgeError
+from judge.errors import Draining, JudgeError
 from judge.harness import Harness
 from judge.launcher import Launcher
 from judge.memcheck import Memory
@@ -58,11 +58,26 @@ class Judge:
         self._tools: Toolchain | None = None
         self._compiler: Compiler
         self._launcher: Launcher | None = None
+        self._running: set[asyncio.Task[Report]] = set()
+        self._draining = False
+        self.unavailable: str | None = None  # why no submission can be judged
 
     async def __aenter__(self) -> "Judge":
+        self._preparing = asyncio.create_task(self._prepare(), name="judge")
         return self
 
+    async def _prepare(self) -> None:
+        """So that the first submission need not wait for it, and that it is known whether there can be one."""
+        try:
+            await self._ready()
+        except JudgeError as error:
+            log.warning("submissions cannot be judged: %s", error)
+
     async def __aexit__(self, *_: object) -> None:
+        self._draining = True
+        self._end_all()
+        self._preparing.cancel()
+        await asyncio.wait([self._preparing, *self._running])
         async with self._starting:
             if self._launcher is not None:
                 await self._launcher.__aexit__()
@@ -79,13 +94,34 @@ class Judge:
     def launcher_pid(self) -> int | None:
         return self._launcher.pid if self._launcher else None
 
-    async def prepare(self) -> None:
-        """Find the tools and start the launcher, so that the first submission need not. Raises JudgeError."""
-        await self._ready()
+    def drain(self, seconds: float) -> None:
+        """Take no new submissions; after `seconds`, end those that are left."""
+        self._draining = True
+        asyncio.get_running_loop().call_later(seconds, self._end_all)
 
     async def judge(self, submission: Submission) -> Report:
         """Compile, run, test and memory-check. Cancelling kills everything of it. Raises BadFlag or JudgeError."""
         flags.check(submission.flags)
+        if self._draining:
+            raise Draining
+        judging = asyncio.create_task(self._judge(_readable(submission)), name="submission")
+        self._running.add(judging)
+        try:
+            return await asyncio.shield(judging)
+        except asyncio.CancelledError:
+            if judging.cancelled():
+                raise Draining from None
+            judging.cancel()
+            await asyncio.wait([judging])
+            raise
+        finally:
+            self._running.discard(judging)
+
+    def _end_all(self) -> None:
+        for judging in self._running:
+            judging.cancel()
+
+    async def _judge(self, submission: Submission) -> Report:
         clock = _Clock(time.monotonic() + submission.timeout_s)
         launcher, tools = await self._ready()
         if refused := await self._refused(launcher, submission, clock):
@@ -107,15 +143,25 @@ class Judge:
 
     async def _ready(self) -> tuple[Launcher, Toolchain]:
         async with self._starting:
-            if self._tools is None:
-                # Programs are asked for their versions: some tens of milliseconds.
-                self._tools = await asyncio.to_thread(toolchain.find)
-                self._compiler = Compiler(self._tools, self._cache_bytes)
-            if self._launcher is None or self._launcher.is_gone:
-                if self._launcher is not None:
-                    log.error("the launcher of programs has ended: another one is started")
-                self._launcher = await Launcher(self._plan, self._tools.profiles).__aenter__()
-            return self._launcher, self._tools
+            try:
+                ready = await self._start()
+            except JudgeError as error:
+                self.unavailable = str(error)
+                raise
+            self.unavailable = None
+            return ready
+
+    async def _start(self) -> tuple[Launcher, Toolchain]:
+        """What is not there yet."""
+        if self._tools is None:
+            # Programs are asked for their versions: some tens of milliseconds.
+            self._tools = await asyncio.to_thread(toolchain.find)
+            self._compiler = Compiler(self._tools, self._cache_bytes)
+        if self._launcher is None or self._launcher.is_gone:
+            if self._launcher is not None:
+                log.error("the launcher of programs has ended: another one is started")
+            self._launcher = await Launcher(self._plan, self._tools.profiles).__aenter__()
+        return self._launcher, self._tools
 
     async def _refused(self, launcher: Launcher, submission: Submission, clock: _Clock) -> tuple[NameRefusal, ...]:
         allowed, denied = submission.whitelisted, submission.blacklisted
@@ -172,6 +218,21 @@ class Judge:
         finally:
             if checking is not None and not checking.done():
                 await _cancelled(checking)
+
+
+def _readable(submission: Submission) -> Submission:
+    """The same in characters that UTF-8 has: JSON may hold lone surrogates."""
+    return replace(
+        submission,
+        code=_clean(submission.code),
+        tests=None if submission.tests is None else _clean(submission.tests),
+        whitelisted=tuple(map(_clean, submission.whitelisted)),
+        blacklisted=tuple(map(_clean, submission.blacklisted)),
+    )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 async def _parsed(submission: Submission, parse: Callable[[], T]) -> T:
