@@ -3,6 +3,7 @@
 gcc reads the source from a descriptor, so that there is no file of it that the source itself could include.
 """
 
+import asyncio
 import hashlib
 import json
 from collections import OrderedDict
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from judge import diagnostics
 from judge.files import memory_file, null, read_back
 from judge.harness import Harness
-from judge.launcher import Exit, Launcher
+from judge.launcher import Exit, Folder, Launcher
 from judge.submission import CODE_FILE, Diagnostic
 from judge.toolchain import Toolchain
 from sandbox.confine.cell import Launch
@@ -24,6 +25,7 @@ _MOST_PREPROCESSED = 16 * MIB
 _DATA_BYTES = 1024 * MIB  # of each pass
 _MOST_S = 20  # of processor time
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": ".", "LANG": "C.UTF-8"}
+_AS_WRITTEN = ("-fno-builtin", "-fkeep-static-functions", "-fkeep-inline-functions")
 _ALWAYS = ("-pipe", "-fno-lto", "-fmax-errors=50", "-fdiagnostics-format=json")
 
 
@@ -40,11 +42,12 @@ class Compilation:
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """What the code looks like to gcc. `preprocessed` is None when it could not be."""
+    """What the code looks like to gcc. `preprocessed` is None when gcc finds fault with it."""
 
     preprocessed: str | None
     undefined: frozenset[str]
     defined: frozenset[str]
+    complete: bool  # false when a limit was passed on the way, so that something may be missing
 
 
 class Compiler:
@@ -87,31 +90,48 @@ class Compiler:
         return result
 
     async def symbols(self, launcher: Launcher, code: str, flags: tuple[str, ...], wall_s: float) -> Symbols:
-        """Preprocess and compile the code alone, to see its names as gcc does."""
-        source_text = f'#line 1 "{CODE_FILE}"\n{code}\n\n'.encode("utf-8", "replace")
-        flags = tuple(
-            flag for flag in flags if not flag.startswith(("-Werror", "-pedantic-errors", "-fsanitize", "-O"))
-        )
-        plain = ("-w", "-O0", "-fno-builtin", "-fkeep-static-functions", "-fkeep-inline-functions")
-        async with launcher.folder() as folder:
-            with memory_file() as out, null() as nothing:
-                with memory_file(source_text) as source:
-                    argv = ("gcc", *flags, *_ALWAYS, "-E", "-x", "c", "-")
-                    exit = await launcher.run(
-                        self._launch(argv, self._tools.gcc, folder.name, wall_s), (source, out, nothing)
-                    )
-                text = read_back(out, _MOST_PREPROCESSED).decode(errors="replace") if exit.code == 0 else None
-                with memory_file(source_text) as source:
-                    argv = ("gcc", *flags, *plain, *_ALWAYS, "-c", "-x", "c", "-", "-o", "check.o")
-                    exit = await launcher.run(
-                        self._launch(argv, self._tools.gcc, folder.name, wall_s), (source, nothing, nothing)
-                    )
+        """Preprocess and compile the code alone, to see its names as gcc does. The flags are those of the compilation:
+        code can ask the preprocessor about most of them.
+        """
+        source = f'#line 1 "{CODE_FILE}"\n{code}\n\n'.encode("utf-8", "replace")
+        flags = (*(flag for flag in flags if not flag.startswith(("-Werror", "-pedantic-errors"))), "-w")
+        try:
+            async with launcher.folder() as folder, asyncio.TaskGroup() as both:
+                preprocessing = both.create_task(self._preprocess(launcher, folder, source, flags, wall_s))
+                listing = both.create_task(self._list_names(launcher, folder, source, flags, wall_s))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        text, was_read = preprocessing.result()
+        undefined, defined, was_listed = listing.result()
+        return Symbols(text, undefined, defined, was_read and was_listed)
+
+    async def _preprocess(
+        self, launcher: Launcher, folder: Folder, source: bytes, flags: tuple[str, ...], wall_s: float
+    ) -> tuple[str | None, bool]:
+        """The text, None when gcc finds fault with it; and whether it was let to its end."""
+        argv = ("gcc", *flags, *_ALWAYS, "-E", "-dD", "-dI", "-x", "c", "-")
+        with memory_file(source) as stdin, memory_file() as out, null() as nothing:
+            exit = await launcher.run(self._launch(argv, self._tools.gcc, folder.name, wall_s), (stdin, out, nothing))
+            text = read_back(out, _MOST_PREPROCESSED + 1)
+        if exit.code is None or len(text) > _MOST_PREPROCESSED:
+            return None, False
+        return text.decode(errors="replace") if exit.code == 0 else None, True
+
+    async def _list_names(
+        self, launcher: Launcher, folder: Folder, source: bytes, flags: tuple[str, ...], wall_s: float
+    ) -> tuple[frozenset[str], frozenset[str], bool]:
+        """What the code needs and what it defines; and whether gcc was let to its end."""
+        argv = ("gcc", *flags, *_ALWAYS, *_AS_WRITTEN, "-c", "-x", "c", "-", "-o", "check.o")
+        with null() as nothing:
+            with memory_file(source) as stdin:
+                launch = self._launch(argv, self._tools.gcc, folder.name, wall_s)
+                exit = await launcher.run(launch, (stdin, nothing, nothing))
             if exit.code != 0:
-                return Symbols(text, frozenset(), frozenset())
-            with memory_file() as out, null() as nothing:
+                return frozenset(), frozenset(), exit.code is not None
+            with memory_file() as out:
                 launch = self._launch(("nm", "-P", "check.o"), self._tools.nm, folder.name, wall_s)
-                await launcher.run(launch, (nothing, out, nothing))
-                return Symbols(text, *_names(read_back(out, _MOST_STDERR)))
+                exit = await launcher.run(launch, (nothing, out, nothing))
+                return *_names(read_back(out, _MOST_STDERR)), exit.code == 0
 
     def _launch(self, argv: tuple[str, ...], path: str, folder: str, wall_s: float) -> Launch:
         return Launch(

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _LARGE_CHARS = 20_000  # parsing more than this would keep the event loop from others
 _OURS = re.compile(r"pyr_[0-9a-f]{16}_")
+_MOST_KNOWN = 256
+_UNCHECKED = NameRefusal("", None, "the code could not be held against the lists: make it shorter or simpler")
 _NO_MAIN = "main() belongs to the tests: give this function another name"
 _OPEN_END = "the code ends inside a function: a '}' is missing"
 
@@ -45,6 +47,14 @@ class _Clock:
         return self.deadline - time.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the lists say of a submission."""
+
+    refused: tuple[NameRefusal, ...] = ()
+    must_fail: bool = False  # gcc could not even preprocess it, so its names are not known
+
+
 class Judge:
     """An async context manager that owns the launcher. Raises Unavailable from judge() where gcc or valgrind is not."""
 
@@ -53,7 +63,7 @@ class Judge:
         self._cache_bytes = cache_bytes
         self._output_bytes = output_bytes
         self._key = secrets.token_bytes(32)
-        self._refusals: dict[object, tuple[NameRefusal, ...]] = {}
+        self._known_names: dict[object, _Names] = {}
         self._starting = asyncio.Lock()
         self._tools: Toolchain | None = None
         self._compiler: Compiler
@@ -124,8 +134,9 @@ class Judge:
     async def _judge(self, submission: Submission) -> Report:
         clock = _Clock(time.monotonic() + submission.timeout_s)
         launcher, tools = await self._ready()
-        if refused := await self._refused(launcher, submission, clock):
-            return _refusal(refused)
+        found_names = await self._refused(launcher, submission, clock)
+        if found_names.refused:
+            return _refusal(found_names.refused)
         if (line := await _parsed(submission, lambda: names.defines_main(submission.code))) is not None:
             found = (Diagnostic(line, None, "error", None, _NO_MAIN),)
             return Report(built=True, formatted_response=((line, _NO_MAIN),), diagnostics=found)
@@ -138,6 +149,8 @@ class Judge:
         )
         if compiled.binary is None:
             return _uncompiled(submission, unit, compiled)
+        if found_names.must_fail:
+            return _refusal((_UNCHECKED,))
         ran, memory = await self._run(launcher, tools, compiled.binary, unit, submission, clock)
         return _report(submission, unit, compiled, ran, memory)
 
@@ -163,27 +176,29 @@ class Judge:
             self._launcher = await Launcher(self._plan, self._tools.profiles).__aenter__()
         return self._launcher, self._tools
 
-    async def _refused(self, launcher: Launcher, submission: Submission, clock: _Clock) -> tuple[NameRefusal, ...]:
+    async def _refused(self, launcher: Launcher, submission: Submission, clock: _Clock) -> "_Names":
         allowed, denied = submission.whitelisted, submission.blacklisted
         if not allowed and not denied:
-            return ()
+            return _Names()
         key = submission.code, allowed, denied, submission.flags
-        if (known := self._refusals.get(key)) is not None:
+        if (known := self._known_names.get(key)) is not None:
             return known
-        refused = await _parsed(submission, lambda: names.check(submission.code, allowed, denied))
-        if not refused:
-            symbols = await self._compiler.symbols(launcher, submission.code, submission.flags, max(0.01, clock.left_s))
-            refused = await _parsed(
-                submission,
-                lambda: names.check(
-                    submission.code, allowed, denied, symbols.preprocessed, symbols.undefined, symbols.defined
-                ),
-            )
+        found = _Names(await _parsed(submission, lambda: names.check(submission.code, allowed, denied)))
+        if not found.refused:
+            given = submission.flags or flags.DEFAULT
+            symbols = await self._compiler.symbols(launcher, submission.code, given, max(0.01, clock.left_s))
+            if not symbols.complete:
+                return _Names((_UNCHECKED,))
+            if symbols.preprocessed is None:
+                found = _Names(must_fail=True)
+            else:
+                seen = symbols.preprocessed, symbols.undefined, symbols.defined
+                found = _Names(await _parsed(submission, lambda: names.check(submission.code, allowed, denied, *seen)))
         if len(submission.code) < _LARGE_CHARS:
-            self._refusals[key] = refused
-            if len(self._refusals) > 256:
-                self._refusals.pop(next(iter(self._refusals)))
-        return refused
+            self._known_names[key] = found
+            if len(self._known_names) > _MOST_KNOWN:
+                del self._known_names[next(iter(self._known_names))]
+        return found
 
     async def _run(
         self,

@@ -344,8 +344,15 @@ class _Tally:
         else:
             self._print(rest)
             self._details.append(how)
-        if attempt.overdue == "all":
-            return False
+        again = False if attempt.overdue == "all" else self._can_go_on(test, step)
+        if not again:
+            for case in self._cases:
+                if case.verdict is Verdict.NOT_RUN:
+                    case.detail = f"not reached: {how} before it"
+        return again
+
+    def _can_go_on(self, test: int, step: int) -> bool:
+        """Skip what ended the program, from now on. Returns whether that can be skipped."""
         if test:
             again = test not in self._skip_tests
             self._skip_tests.add(test)
@@ -354,9 +361,6 @@ class _Tally:
             again = step not in self._skip_steps
             self._skip_steps.add(step)
             return again
-        for case in self._cases[max(blamed, last) :]:
-            if case.verdict is Verdict.NOT_RUN:
-                case.detail = f"not reached: {how} before it"
         return False
 
     def _how(self, attempt: Attempt) -> tuple[Verdict, str]:
