@@ -87,13 +87,12 @@ class Folder:
 class Running:
     """One program that runs. Leaving its context kills it, and waits until it is gone."""
 
-    def __init__(self, launcher: "Launcher", number: int, asked: asyncio.Future[Answer]) -> None:
+    def __init__(self, launcher: "Launcher", number: str, asked: asyncio.Future[Answer]) -> None:
         self._launcher = launcher
         self._number = number
         self.ended = asked
 
     async def __aenter__(self) -> "Running":
-        await asyncio.sleep(0)  # it is asked for, before its descriptors are closed
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -120,7 +119,7 @@ class Launcher:
         self._profiles = profiles
         self.report: dict[str, str] = {}  # each step of the wall, and how it went
         self._numbers = count(1)
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self._control: socket.socket
         self._process: asyncio.subprocess.Process
         self._gone: asyncio.Task[None]
@@ -181,8 +180,7 @@ class Launcher:
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Folder]:
         """A scratch folder of one's own, removed at the end."""
-        name = str(next(self._numbers))
-        asked = asyncio.ensure_future(self._ask({"folder": name}))
+        name, asked = self._ask({"folder": ""})
         try:
             _, fds = await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -198,29 +196,27 @@ class Launcher:
 
     def start(self, launch: Launch, descriptors: Sequence[int]) -> "Running":
         """Have a program started. Raises LauncherLost."""
-        number = next(self._numbers)
-        return Running(self, number, asyncio.ensure_future(self._ask({"start": asdict(launch)}, descriptors, number)))
+        number, asked = self._ask({"start": asdict(launch)}, descriptors)
+        return Running(self, number, asked)
 
     async def run(self, launch: Launch, descriptors: Sequence[int]) -> Exit:
         """Run a program to its end; cancelling kills it. Raises LauncherLost."""
         async with self.start(launch, descriptors) as running:
             return await running.exit()
 
-    def kill(self, number: int) -> None:
+    def kill(self, number: str) -> None:
+        """End the program of that number."""
         self._send({"kill": number})
 
-    async def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = (), number: int | None = None) -> Answer:
-        number = number or next(self._numbers)
+    def _ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> tuple[str, asyncio.Future[Answer]]:
+        """Send a request. Returns its number and what will be answered."""
+        if self._gone.done():
+            raise LauncherLost("the launcher of programs has ended")
+        number = str(next(self._numbers))
+        self._send({"id": number, **message}, descriptors)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        try:
-            self._send({"id": number, **message}, descriptors)
-            if self._gone.done():
-                raise LauncherLost("the launcher of programs has ended")
-            return await answer
-        finally:
-            if not answer.done() or answer.cancelled():
-                self._waiting.pop(number, None)
+        return number, answer
 
     def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         data = json.dumps(message).encode()
@@ -250,7 +246,7 @@ class Launcher:
                 self._ready.set_result(report)
             case {"missing": str(why)} if not self._ready.done():
                 self._ready.set_exception(CannotConfine(why))
-            case {"id": int(number)} if (answer := self._waiting.pop(number, None)) and not answer.done():
+            case {"id": str(number)} if (answer := self._waiting.pop(number, None)) and not answer.done():
                 if "refused" in message:
                     answer.set_exception(LauncherLost(f"a program could not be started: {message['refused']}"))
                 else:

@@ -10,7 +10,7 @@ It talks with the server over one socket, a JSON object a message, `id` being th
 | to it | from it |
 |---|---|
 | | `{"ready": how each step went}` once, or `{"missing": why}` |
-| `{"id", "folder": name}` | `{"id", "folder": name}` with a descriptor of the new scratch folder |
+| `{"id", "folder": ""}` | `{"id"}` with a descriptor of a new scratch folder, whose name is the id |
 | `{"remove": name}` | |
 | `{"id", "start": fields of Launch}` with the program's descriptors 0, 1, 2, … | when it ended: `{"id", "status", …}` |
 | `{"kill": id}` | |
@@ -87,7 +87,7 @@ def _become_the_first(control: socket.socket) -> None:
 class Child:
     """One program that runs."""
 
-    id: int
+    id: str
     pid: int
     slot: int
     told: int  # what went wrong before it began
@@ -140,7 +140,6 @@ class Launcher:
                 elif not self._hear():
                     return
             self._watch()
-            self._reap_orphans()
 
     def end(self) -> None:
         """The server has gone: so does everything else."""
@@ -182,29 +181,29 @@ class Launcher:
 
     def _understand(self, message: dict[str, Any], fds: list[int]) -> None:
         match message:
-            case {"id": int(id), "start": dict(fields)}:
+            case {"id": str(id), "start": dict(fields)}:
                 self._try(id, lambda: self._start(id, Launch(**fields), fds))
-            case {"id": int(id), "folder": str(name)}:
-                self._try(id, lambda: self._make_folder(id, name))
+            case {"id": str(id), "folder": _}:
+                self._try(id, lambda: self._make_folder(id))
             case {"remove": str(name)}:
                 self._remove(name)
-            case {"kill": int(id)}:
+            case {"kill": str(id)}:
                 for child in self._children.values():
                     if child.id == id:
                         child.kill("asked")
 
-    def _try(self, id: int, act: Callable[[], None]) -> None:
+    def _try(self, id: str, act: Callable[[], None]) -> None:
         try:
             act()
         except OSError as error:
             _say(self._control, {"id": id, "refused": error.strerror or str(error)})
 
-    def _make_folder(self, id: int, name: str) -> None:
-        path = self._path(name)
+    def _make_folder(self, id: str) -> None:
+        path = self._path(id)
         posix.mkdir(path, 0o755)
         fd = posix.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            socket.send_fds(self._control, [json.dumps({"id": id, "folder": name}).encode()], [fd])
+            socket.send_fds(self._control, [json.dumps({"id": id}).encode()], [fd])
         finally:
             posix.close(fd)
 
@@ -215,7 +214,7 @@ class Launcher:
         assert "/" not in name and name not in (".", "..")
         return os.path.join(self._cell.scratch, name)
 
-    def _start(self, id: int, launch: Launch, fds: list[int]) -> None:
+    def _start(self, id: str, launch: Launch, fds: list[int]) -> None:
         slot = self._free_slots.pop()
         if self._cell.profiles[launch.profile].writes and posix.geteuid() == 0 and "user" in self._cell.plan.steps:
             posix.chown(self._path(launch.folder), self._cell.uid(slot), -1)
@@ -239,6 +238,9 @@ class Launcher:
         with suppress(ProcessLookupError, PermissionError):
             posix.killpg(child.pid, signal.SIGKILL)  # still a zombie, so its number is nobody else's
         _, status, used = posix.wait4(child.pid, 0)
+        with suppress(ChildProcessError):
+            while True:
+                posix.waitpid(-child.pid, 0)  # what it had started is ours now; none can have left its group
         trouble = posix.read(child.told, 4096)
         posix.close(child.told)
         self._free_slots.append(child.slot)
@@ -248,15 +250,6 @@ class Launcher:
         cpu_s = used.ru_utime + used.ru_stime
         answer = {"id": child.id, "status": status, "killed": child.killed, "wall_s": wall_s, "cpu_s": cpu_s}
         _say(self._control, answer)
-
-    def _reap_orphans(self) -> None:
-        """Processes that a program left behind become ours when it dies."""
-        ours = {child.pid for child in self._children.values()}
-        with suppress(ChildProcessError):
-            while found := posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT):
-                if found.si_pid in ours:
-                    return  # its own turn comes by its descriptor
-                posix.waitpid(found.si_pid, 0)
 
 
 def _become(cell: Cell, launch: Launch, fds: list[int], tell: int, uid: int) -> NoReturn:
