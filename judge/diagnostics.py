@@ -21,7 +21,7 @@ _IN_FUNCTION = re.compile(r"in function '(\w+)[^']*':?\s*$")
 _LINKER_SAYS = re.compile(r"(?:undefined reference to|multiple definition of) '.*|relocation truncated to fit.*")
 _ASSEMBLER = re.compile(r"^(?:\{standard input\}|\S+\.s):(\d+): (Error|Warning|Fatal error): (.*)")
 _TOOL = re.compile(r"^(?:/\S*/)?(?:ld|collect2|as|gcc|cc1)(?:\.\w+)?: (.*)")
-_HOST_PATH = re.compile(r"(?<![\w.])/(?:[\w.+~-]+/)+([\w.+~-]*)")
+_HOST_PATH = re.compile(r"(?<![\w.])/(?:tmp|dev/shm|var|usr)/(?:[\w.+~-]+/)*([\w.+~-]*)")
 _SEVERITY_WORD = re.compile(r"^(?:fatal )?(error|warning|note): ", re.IGNORECASE)
 _SAYS_NOTHING = ("ld returned", "compilation terminated", "NOTE: ", "bug report", "/README.Bugs")
 

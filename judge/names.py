@@ -55,6 +55,8 @@ _INSERTED = re.compile(
 _RENAMES = frozenset(("weakref", "__weakref__", "alias", "__alias__", "ifunc", "__ifunc__", *_ASM))
 _ALIAS_PREFIX = re.compile(r"__builtin_|__libc_|__isoc99_|__isoc23_|__GI_|_IO_(?=[a-z])|__(?=[a-z])")
 
+_ALIAS_SUFFIX = re.compile(r"(?:_chk|_nocancel|_internal|_2|64)$")
+
 _LANGUAGE_C = Language(tree_sitter_c.language())
 _DECLARES = {"declaration", "parameter_declaration", "type_definition"}
 
@@ -331,7 +333,11 @@ def _forms(name: str) -> frozenset[str]:
     forms = {name}
     while match := _ALIAS_PREFIX.match(name):
         name = name[match.end() :]
-        forms |= {name, name.removesuffix("_chk")}
+        forms.add(name)
+        inner = name
+        while suffix := _ALIAS_SUFFIX.search(inner):
+            inner = inner[: suffix.start()]
+            forms.add(inner)
     forms |= {form.removesuffix("64") for form in forms if len(form) > 4}
     return frozenset(forms)
 

@@ -66,6 +66,7 @@ HIDDEN_MALLOC: list[tuple[str, str, int | None, tuple[str, ...]]] = [
     ("a trigraph directive", "??=define G malloc\nvoid *f(void) { return G(3); }", 4, ("-std=c11",)),
     ("a built-in", "void *f(void) { return __builtin_malloc(3); }", 3, ()),
     ("the library's own alias", "void *__libc_malloc(size_t);\nvoid *f(void) { return __libc_malloc(3); }", 4, ()),
+    ("a checking alias", "void *__malloc_chk(size_t);\nvoid *f(void) { return __malloc_chk(3); }", 4, ()),
     ("an asm label", 'void *get(size_t) __asm__("mal" "loc");\nvoid *f(void) { return get(3); }', 3, ()),
     ("an escaped asm label", 'void *get(size_t) __asm__("\\155alloc");\nvoid *f(void) { return get(3); }', 3, ()),
     ("inline assembly", 'void *f(void) { __asm__("call malloc"); return 0; }', 3, ()),
@@ -129,7 +130,7 @@ def test_a_call_that_is_not_on_the_whitelist_is_found(
     if what in ("a definition of its own", "typeof"):
         pytest.skip("its own functions need no entry; a declaration calls nothing" if what != "typeof" else "")
     refusals = check(HEADERS + code, white=["free", "f", "g"], flags=flags)
-    assert {refusal.name for refusal in refusals} & {"malloc", "__libc_malloc", "asm"}, refusals
+    assert {refusal.name for refusal in refusals} & {"malloc", "__libc_malloc", "__malloc_chk", "asm"}, refusals
 
 
 NO_MALLOC = [
