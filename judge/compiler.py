@@ -10,8 +10,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from judge import diagnostics
+from judge.errors import Unavailable
 from judge.files import memory_file, null, read_back
-from judge.harness import Harness
+from judge.harness import SUPPORT, Harness
 from judge.launcher import Exit, Folder, Launcher
 from judge.submission import CODE_FILE, Diagnostic
 from judge.toolchain import Toolchain
@@ -19,6 +20,7 @@ from sandbox.confine.cell import Launch
 from sandbox.limits import MIB
 
 PROGRAM = "submission"
+_SUPPORT = "support.o"
 _MOST_STDERR = 4 * MIB
 _MOST_BINARY = 32 * MIB
 _MOST_PREPROCESSED = 16 * MIB
@@ -56,6 +58,7 @@ class Compiler:
     def __init__(self, tools: Toolchain, cache_bytes: int) -> None:
         self._tools = tools
         self._left = cache_bytes
+        self._support = b""
         self._kept: OrderedDict[bytes, Compilation] = OrderedDict()
 
     def cached(self, harness: Harness, flags: tuple[str, ...]) -> Compilation | None:
@@ -69,8 +72,9 @@ class Compiler:
         """Compile and link. Cancelling kills the compiler."""
         if known := self.cached(harness, flags):
             return replace(known, cached=True)
-        argv = ("gcc", "-g", *flags, *_ALWAYS, "-x", "c", "-", "-o", PROGRAM, "-lm")
+        argv = ("gcc", "-g", *flags, *_ALWAYS, _SUPPORT, "-x", "c", "-", "-o", PROGRAM, "-lm")
         async with launcher.folder() as folder:
+            folder.write(_SUPPORT, harness.support(self._support))
             for name, content in harness.files.items():
                 folder.write(name, content)
             with memory_file(harness.source) as source, memory_file() as told, null() as nothing:
@@ -88,6 +92,17 @@ class Compiler:
         if result.stopped is None:
             self._keep(_key(harness, flags), result)
         return result
+
+    async def prepare(self, launcher: Launcher) -> None:
+        """Compile the part that is the same in every program; it also shows that gcc works here. Raises Unavailable."""
+        argv = ("gcc", *_ALWAYS, "-O1", "-fPIE", "-c", "-x", "c", "-", "-o", _SUPPORT)
+        async with launcher.folder() as folder:
+            with memory_file(SUPPORT.encode()) as source, null() as nothing:
+                launch = self._launch(argv, self._tools.gcc, folder.name, _MOST_S)
+                exit = await launcher.run(launch, (source, nothing, nothing))
+            if exit.code != 0:
+                raise Unavailable(f"{self._tools.gcc} cannot compile: {exit.signal or f'status {exit.code}'}")
+            self._support = folder.read(_SUPPORT, _MOST_BINARY)
 
     async def symbols(self, launcher: Launcher, code: str, flags: tuple[str, ...], wall_s: float) -> Symbols:
         """Preprocess and compile the code alone, to see its names as gcc does. The flags are those of the compilation:

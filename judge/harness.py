@@ -5,8 +5,9 @@ tests what it was. The names in them are made of a secret: the code cannot guess
 defines cannot meet them. Keywords are undefined before the tests, for code may have redefined them.
 
 The report: records of 32 bytes on a pipe, each with a token that only this run has. The token is read before the
-code's own functions run, and its descriptor is closed. Code that searches its own memory for it can still find it, and
-write its own verdicts: it runs in the process that it is tested in. That cannot be prevented here, only made hard.
+code's own constructors run, and its descriptor is closed; the first record that is not right ends the program. Code
+that runs earlier still (an ifunc resolver), or that knows where the token lies, can write verdicts of its own: it runs
+in the process that it is tested in. That cannot be prevented here, only made hard.
 """
 
 import hashlib
@@ -77,8 +78,15 @@ class Harness:
 
     def config(self, token: int, skip_tests: frozenset[int], skip_steps: frozenset[int]) -> bytes:
         """What the program reads first."""
-        tests = bytes(number in skip_tests for number in range(len(self.tests) + 1))
-        return struct.pack("=Q", token) + tests + bytes(number in skip_steps for number in range(self.steps + 1))
+        tests = bytearray(MOST_TESTS + 1)
+        for number in skip_tests:
+            tests[number] = 1
+        steps = bytes(number in skip_steps for number in range(self.steps + 1))
+        return struct.pack("=Q", token) + tests + steps
+
+    def support(self, compiled: bytes) -> bytes:
+        """The object of SUPPORT with the names of this submission."""
+        return compiled.replace(PLACEHOLDER.encode(), self.secret.encode())
 
 
 def build(code: str, tests: str | None, key: bytes) -> Harness:
@@ -88,7 +96,6 @@ def build(code: str, tests: str | None, key: bytes) -> Harness:
     secret = f"pyr_{digest.hexdigest()[:16]}_"
     rewriter = _Rewriter(test_bytes, secret)
     rewriter.rewrite()
-    numbers = {"TESTS": len(rewriter.tests) + 1, "STEPS": rewriter.steps + 1}
     undefined = "\n".join(f"#undef {word}" for word in f"{_KEYWORDS} {_COMPARING}".split())
     parts = [
         f'#include "{secret}before.h"\n#line 1 "{CODE_FILE}"\n'.encode(),
@@ -100,7 +107,7 @@ def build(code: str, tests: str | None, key: bytes) -> Harness:
         f'\n\n#include "{secret}after.h"\n'.encode(),
     ]
     headers = {"before": _BEFORE, "between": _BETWEEN.replace("@UNDEFINED@", undefined), "main": _MAIN, "after": _AFTER}
-    files = {f"{secret}{name}.h": _fill(text, secret, numbers) for name, text in headers.items()}
+    files = {f"{secret}{name}.h": _fill(text, secret) for name, text in headers.items()}
     return Harness(
         b"".join(parts),
         files,
@@ -116,9 +123,7 @@ def _encode(text: str) -> bytes:
     return text.removeprefix("\ufeff").encode("utf-8", "replace")
 
 
-def _fill(template: str, secret: str, numbers: dict[str, int]) -> bytes:
-    for name, number in numbers.items():
-        template = template.replace(f"@{name}@", str(number))
+def _fill(template: str, secret: str) -> bytes:
     return ("#pragma GCC system_header\n" + template.replace("S_", secret)).encode()
 
 
@@ -148,8 +153,8 @@ class _Rewriter:
                     self.trouble = "the tests are statements: they cannot define main()"
             else:
                 self._rewrite_statement(node)
-        if len(self.tests) > MOST_TESTS:
-            self.trouble = f"there are more than {MOST_TESTS} tests"
+        if max(len(self.tests), self.steps) > MOST_TESTS:
+            self.trouble = f"there are more than {MOST_TESTS} tests or statements between them"
 
     @property
     def result(self) -> bytes:
@@ -264,26 +269,25 @@ def _function_name(node: Node) -> bytes | None:
     return declarator.text if declarator is not None else None
 
 
-# System calls are made directly: the code may define functions of libc's names.
-_BEFORE = """
-struct S_record { unsigned long token; unsigned int kind, number; unsigned long offset, nanoseconds; };
-static struct { unsigned long token; unsigned char tests[@TESTS@]; unsigned char steps[@STEPS@]; } S_config;
-static unsigned int S_sent[@TESTS@];
-static long S_report = -1;
-struct _IO_FILE;
-extern int S_setvbuf(struct _IO_FILE *, char *, int, unsigned long) __asm__("setvbuf");
-extern struct _IO_FILE *S_stdout __asm__("stdout");
+# The part that reports is compiled once for all submissions. Its names are as long as a secret, which takes the place
+# of PLACEHOLDER in the object. System calls are made directly: the code may define functions of libc's names.
+PLACEHOLDER = f"pyr_{'0' * 16}_"
+SUPPORT = """
+struct record { unsigned long token; unsigned int kind, number; unsigned long offset, nanoseconds; };
+static struct { unsigned long token; unsigned char tests[@MOST@]; unsigned char steps[@MOST@]; } config;
+static unsigned short sent[@MOST@];
+static long report = -1;
 #if defined(__x86_64__)
-enum { S_READ = 0, S_WRITE = 1, S_CLOSE = 3, S_LSEEK = 8, S_FCNTL = 72, S_CLOCK = 228 };
-static long S_call(long number, long a, long b, long c)
+enum { READ = 0, WRITE = 1, CLOSE = 3, LSEEK = 8, FCNTL = 72, CLOCK = 228 };
+static long call(long number, long a, long b, long c)
 {
     long result;
     __asm__ __volatile__("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
     return result;
 }
 #elif defined(__aarch64__)
-enum { S_READ = 63, S_WRITE = 64, S_CLOSE = 57, S_LSEEK = 62, S_FCNTL = 25, S_CLOCK = 113 };
-static long S_call(long number, long a, long b, long c)
+enum { READ = 63, WRITE = 64, CLOSE = 57, LSEEK = 62, FCNTL = 25, CLOCK = 113 };
+static long call(long number, long a, long b, long c)
 {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
@@ -293,47 +297,63 @@ static long S_call(long number, long a, long b, long c)
     return x0;
 }
 #endif
-static void S_send(unsigned int kind, unsigned int number)
+void S_send(unsigned int kind, unsigned int number)
 {
-    struct S_record record;
+    struct record record;
     long clock[2];
-    S_call(S_CLOCK, 1, (long)clock, 0);
-    record.token = S_config.token;
+    call(CLOCK, 1, (long)clock, 0);
+    record.token = config.token;
     record.kind = kind;
     record.number = number;
-    record.offset = (unsigned long)S_call(S_LSEEK, 1, 0, 1);
+    record.offset = (unsigned long)call(LSEEK, 1, 0, 1);
     record.nanoseconds = (unsigned long)clock[0] * 1000000000UL + (unsigned long)clock[1];
-    S_call(S_WRITE, S_report, (long)&record, sizeof record);
+    call(WRITE, report, (long)&record, sizeof record);
 }
-static void __attribute__((constructor(101))) S_open(void)
+static void S_open(void)
 {
-    S_call(S_READ, 3, (long)&S_config, sizeof S_config);
-    S_call(S_CLOSE, 3, 0, 0);
-    S_report = S_call(S_FCNTL, 4, 0, 40);
-    S_call(S_CLOSE, 4, 0, 0);
+    call(READ, 3, (long)&config, sizeof config);
+    call(CLOSE, 3, 0, 0);
+    report = call(FCNTL, 4, 0, 40);
+    call(CLOSE, 4, 0, 0);
 }
-static int __attribute__((unused)) S_begin(unsigned int number)
+static void (*const S_first)(void) __attribute__((section(".preinit_array"), used)) = S_open;
+int S_begin(unsigned int number)
 {
-    if (S_config.tests[number])
+    if (config.tests[number])
         return 0;
-    if (S_sent[number] < 1000)
+    if (sent[number] < 1000)
         S_send(2, number);
     return 1;
 }
-static void __attribute__((unused)) S_end(unsigned int number, int passed)
+void S_end(unsigned int number, int passed)
 {
-    if (S_sent[number] < 1000 || (!passed && S_sent[number] < 2000))
+    if (sent[number] < 1000 || (!passed && sent[number] < 2000))
         S_send(passed ? 3 : 4, number);
-    if (S_sent[number] < 2000)
-        S_sent[number]++;
+    if (sent[number] < 2000)
+        sent[number]++;
 }
-static int __attribute__((unused)) S_step(unsigned int number)
+int S_step(unsigned int number)
 {
-    if (S_config.steps[number])
+    if (config.steps[number])
         return 0;
     S_send(5, number);
     return 1;
 }
+extern int setvbuf(void *, char *, int, unsigned long);
+extern void *stdout;
+void S_start(void)
+{
+    setvbuf(stdout, (char *)0, 2, 0);
+    S_send(1, 0);
+}
+""".replace("S_", PLACEHOLDER).replace("@MOST@", str(MOST_TESTS + 1))
+
+_BEFORE = """
+void S_send(unsigned int, unsigned int);
+void S_end(unsigned int, int);
+void S_start(void);
+int S_begin(unsigned int);
+int S_step(unsigned int);
 """
 # A static prototype is an error inside a function: one that the code did not end is found at its end.
 _BETWEEN = """
@@ -342,14 +362,11 @@ static void S_complete(void);
 #include <assert.h>
 """
 _MAIN = """
-static void S_complete(void)
-{
-    S_setvbuf(S_stdout, (char *)0, 2, 0);
-    S_send(1, 0);
-}
+static void S_complete(void) {}
 int main(void)
 {
 S_complete();
+S_start();
 """
 _AFTER = """
 ;

@@ -173,7 +173,13 @@ class Judge:
         if self._launcher is None or self._launcher.is_gone:
             if self._launcher is not None:
                 log.error("the launcher of programs has ended: another one is started")
-            self._launcher = await Launcher(self._plan, self._tools.profiles).__aenter__()
+            launcher = await Launcher(self._plan, self._tools.profiles).__aenter__()
+            try:
+                await self._compiler.prepare(launcher)
+            except BaseException:
+                await launcher.__aexit__()
+                raise
+            self._launcher = launcher
         return self._launcher, self._tools
 
     async def _refused(self, launcher: Launcher, submission: Submission, clock: _Clock) -> "_Names":

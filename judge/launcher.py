@@ -143,7 +143,7 @@ class Launcher:
             on_failure.callback(self._control.close)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-I",
+                "-IS",  # no packages: what is not loaded is not copied by each fork
                 "-c",
                 _BOOT.format(root=str(_ROOT), arguments=arguments),
                 env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/"},

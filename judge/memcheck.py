@@ -63,12 +63,14 @@ async def run(
     skipped: tuple[frozenset[int], frozenset[int]],
 ) -> Memory:
     """Run the program under valgrind. Cancelling kills it."""
+    # Valgrind reads it of libc too: a tenth of its time, and nothing is inlined without optimisation.
+    inlines = any(flag.startswith("-O") and flag != "-O0" for flag in submission.flags)
     wall_s = max(0.01, deadline - time.monotonic())
     async with launcher.folder() as folder:
         folder.write("submission", binary, 0o555)
         launch = Launch(
             "memcheck",
-            ("valgrind", *_ARGUMENTS, "./submission"),
+            ("valgrind", *_ARGUMENTS, f"--read-inline-info={'yes' if inlines else 'no'}", "./submission"),
             tools.memcheck,
             folder.name,
             {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/", "TMPDIR": ".", "VALGRIND_LAUNCHER": "valgrind"},

@@ -46,7 +46,7 @@ class Attempt:
     records: tuple[Record, ...]
     output: bytes
     truncated: bool
-    overdue: str | None  # `test` or `all`: whose time it passed
+    stopped: str | None  # why we ended it: `test` or `all`, whose time it passed; or `report`, which it spoilt
     ended_s: float
 
 
@@ -114,16 +114,18 @@ async def run_once(
             report.close_its_end()
             loop.add_reader(report.fd, report.read)
             try:
-                overdue = await _until_end_or_limit(running.ended, report, submission.per_test_s, deadline)
-                if overdue:
+                stopped = await _until_end_or_limit(running.ended, report, submission.per_test_s, deadline)
+                if stopped:
                     running.kill()
                 exit = await running.exit()
             finally:
                 loop.remove_reader(report.fd)
             report.read()
+            if report.is_spoilt or report.is_flooded:
+                stopped = "report"
         ended_s = time.monotonic()
         output = read_back(tape, output_bytes + 1)
-    return Attempt(exit, tuple(report.records), output[:output_bytes], len(output) > output_bytes, overdue, ended_s)
+    return Attempt(exit, tuple(report.records), output[:output_bytes], len(output) > output_bytes, stopped, ended_s)
 
 
 async def _until_end_or_limit(
@@ -134,8 +136,8 @@ async def _until_end_or_limit(
         limit = min(deadline, report.heard_s + per_test_s) if report.has_tests else deadline
         if now >= limit:
             return "all" if now >= deadline else "test"
-        if report.is_flooded:
-            return "test"
+        if report.is_flooded or report.is_spoilt:
+            return "report"
         report.news.clear()
         news = asyncio.ensure_future(report.news.wait())
         waits: list[asyncio.Future[Any]] = [ended, news]
@@ -149,10 +151,11 @@ class _Report:
 
     def __init__(self, token: int, harness: Harness) -> None:
         self._token = token
-        self._most = {Kind.STEP: harness.steps}
+        self._steps = harness.steps
         self._tests = len(harness.tests)
-        self._rest = b""
         self._bytes = 0
+        self._begun: set[int] = set()
+        self.is_spoilt = False  # something else than the harness has written into it
         self.records: list[Record] = []
         self.news = asyncio.Event()
         self.heard_s = time.monotonic()
@@ -189,11 +192,10 @@ class _Report:
                 asyncio.get_running_loop().remove_reader(self.fd)
                 return
             self._bytes += len(data)
-            data = self._rest + data
             whole = len(data) - len(data) % RECORD.size
-            self._rest = data[whole:]
             for fields in RECORD.iter_unpack(data[:whole]):
                 self._take(*fields)
+            self.is_spoilt |= whole < len(data)  # the harness writes whole ones, and so they come
             if len(data) < 65536:
                 break
         if self.is_flooded:
@@ -201,16 +203,24 @@ class _Report:
         self.news.set()
 
     def _take(self, token: int, kind: int, number: int, offset: int, nanoseconds: int) -> None:
-        if token != self._token or kind not in Kind._value2member_map_:
-            return
-        if number > self._most.get(Kind(kind), self._tests):
+        self.is_spoilt |= token != self._token or not self._is_due(kind, number)
+        if self.is_spoilt:
             return
         now = time.monotonic()
         self.heard_s = now
         # Both read the same clock: what it tells is more exact than when we hear it, but may be a lie.
         told_s = nanoseconds / 1e9
         last = self.records[-1].monotonic_s if self.records else 0.0
+        if kind == Kind.BEGIN:
+            self._begun.add(number)
         self.records.append(Record(Kind(kind), number, offset, min(max(told_s, last), now)))
+
+    def _is_due(self, kind: int, number: int) -> bool:
+        if kind in (Kind.PASSED, Kind.FAILED):
+            return number in self._begun
+        if kind in (Kind.BEGIN, Kind.STEP):
+            return 0 < number <= (self._tests if kind == Kind.BEGIN else self._steps)
+        return kind in (Kind.STARTED, Kind.DONE) and number == 0
 
 
 async def run_tests(
@@ -246,6 +256,7 @@ class _Tally:
         self._skip_tests: set[int] = set()
         self._skip_steps: set[int] = set()
         self._output: list[str] = []
+        self._started = False
         self._truncated = self._crashed = self._timed_out = False
         self._seconds = 0.0
         self._details: list[str] = []
@@ -297,6 +308,9 @@ class _Tally:
                         self._print(chunk, last)
                         self._judge(last, record.kind, record.monotonic_s - began_s)
                     test = 0
+                case Kind.STARTED if not self._started:
+                    self._started = True
+                    pending.append(chunk)  # functions that run before main have printed it
                 case Kind.STEP:
                     if record.number not in self._seen_steps and chunk:
                         pending.append(chunk)
@@ -309,7 +323,7 @@ class _Tally:
                 case _:
                     pass
         rest = "".join(pending) + self._without_sanitizer(_text(attempt.output[place:]))
-        if done:
+        if done and attempt.stopped != "report":
             self._print(rest)
             self._end_after_tests(attempt)
             return False
@@ -344,7 +358,7 @@ class _Tally:
         else:
             self._print(rest)
             self._details.append(how)
-        again = False if attempt.overdue == "all" else self._can_go_on(test, step)
+        again = attempt.stopped != "all" and self._can_go_on(test, step)
         if not again:
             for case in self._cases:
                 if case.verdict is Verdict.NOT_RUN:
@@ -365,9 +379,12 @@ class _Tally:
 
     def _how(self, attempt: Attempt) -> tuple[Verdict, str]:
         exit = attempt.exit
-        if attempt.overdue or exit.killed == "time":
+        if attempt.stopped == "report":
+            self._crashed = True
+            return Verdict.FAILED, "stopped: the code wrote into the report of its tests"
+        if attempt.stopped or exit.killed == "time":
             self._timed_out = True
-            if attempt.overdue == "test":
+            if attempt.stopped == "test":
                 return Verdict.TIMEOUT, f"stopped after {self._submission.per_test_s:g} s"
             return Verdict.TIMEOUT, f"stopped: {self._submission.timeout_s:g} s for all were over"
         if exit.killed == "memory":
@@ -388,7 +405,7 @@ class _Tally:
         """main is over: functions that run at exit are left."""
         exit = attempt.exit
         found_by_address = exit.code == _SANITIZER_STATUS and _SANITIZER_ERROR.search("".join(self._sanitizer[-1:]))
-        if attempt.overdue or exit.killed or exit.signal or found_by_address:  # a leak, told at the end, is no crash
+        if attempt.stopped or exit.killed or exit.signal or found_by_address:  # a leak, told at the end, is no crash
             self._details.append(f"after the tests: {self._how(attempt)[1]}")
 
     def _next_test(self, step: int, last: int) -> int:
