@@ -26,6 +26,7 @@ _FUTURES = functools.reduce(
 )
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]
 _NAME: Any = vars(type)["__name__"]
+_FOLDER = __file__.rpartition("/")[0] + "/"
 FILENAME = "<stdin>"  # what CPython calls a program that it reads from a pipe
 _SHORT_BYTES = 4096  # printed text up to this travels in the answer
 _BALLAST_BYTES = 4 * 2**20  # address space our own code gets back when the user's has used up the ceiling
@@ -66,7 +67,7 @@ class Interpreter(code.InteractiveInterpreter):
 
         `number`: which execution this is, counted from 1; an interrupt says which one it means.
         """
-        self._capture.begin()
+        self._capture.begin(number)
         self._mark = None
         started = perf_counter()
         status = Status.DONE
@@ -81,6 +82,7 @@ class Interpreter(code.InteractiveInterpreter):
         except KeyboardInterrupt:  # while the traceback was being printed
             status = Status.INTERRUPTED
         except MemoryError:
+            self.drop_ballast()
             status = Status.OUT_OF_MEMORY
         except BaseException as error:  # from a handler of the user's, or an error that cannot be reported as usual
             sys.__excepthook__(type(error), error, _trim(error))
@@ -113,6 +115,13 @@ class Interpreter(code.InteractiveInterpreter):
             self._capture.text() if out + err <= _SHORT_BYTES else None,
         )
 
+    def last_words(self) -> Ended:
+        """What is left to tell when an execution has left us no room to report it as usual."""
+        self.drop_ballast()
+        out, err = self._capture.out.finish(), self._capture.err.finish()
+        peak, _ = self._meter.read()
+        return Ended(Status.OUT_OF_MEMORY, Usage(0.0, peak), out, err, err)
+
     def drop_ballast(self) -> None:
         """Make room for our own code: the user's has used up what the ceiling allows."""
         if self._ballast is not None:
@@ -131,16 +140,21 @@ class Interpreter(code.InteractiveInterpreter):
             self._signals.admit(lambda: number > 0 and self._capture.out.wanted == number)
             result = self._evaluate(source)
         except MemoryError:
+            self.drop_ballast()  # before anything else needs memory
             return Status.OUT_OF_MEMORY, None
         except BaseException as raised:
             error = raised
         if error is not None:  # outside of the handler: an error in a hook of the user's has none of ours as context
-            if isinstance(error, KeyboardInterrupt):
+            if issubclass(type(error), KeyboardInterrupt):  # of its class nobody else is asked: it may lie
                 status = Status.INTERRUPTED
                 self._mark = self._capture.err.length
             self._report(error)
-        self._capture.flush()
+        self._finish()
         return status, result
+
+    def _finish(self) -> None:
+        """What CPython does last."""
+        self._capture.flush()
 
     def _evaluate(self, source: str) -> str | None:
         body, last = self._compile(source)
@@ -198,8 +212,8 @@ class Interpreter(code.InteractiveInterpreter):
 
     def _report(self, error: BaseException) -> None:
         """Print what ended a program as CPython does at its end."""
-        if isinstance(error, SystemExit):
-            self._report_exit(error)
+        if issubclass(type(error), SystemExit):
+            self._report_exit(exit_code(error))
             return
         trace = _trim(error)
         sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
@@ -211,7 +225,7 @@ class Interpreter(code.InteractiveInterpreter):
             hook(type(error), error, trace)
             return
         except SystemExit as exit_:
-            self._report_exit(exit_)
+            self._report_exit(exit_code(exit_))
             return
         except KeyboardInterrupt:
             raise
@@ -222,10 +236,10 @@ class Interpreter(code.InteractiveInterpreter):
         say("\nOriginal exception was:\n")
         sys.__excepthook__(type(error), error, trace)
 
-    def _report_exit(self, exit_: SystemExit) -> None:
+    def _report_exit(self, code: object) -> None:
         """What CPython prints for a SystemExit: a code that is neither None nor a number goes to stderr."""
-        if exit_.code is not None and not isinstance(exit_.code, int):
-            say(f"{exit_.code}\n")
+        if code is not None and not isinstance(code, int):
+            say(f"{code}\n")
 
 
 def parse(source: str, flags: int) -> Module:
@@ -262,6 +276,14 @@ def _null_byte(source: str) -> SyntaxError:
     return SyntaxError("source code cannot contain null bytes", (FILENAME, len(lines), None, lines[-1]))
 
 
+def exit_code(error: BaseException) -> object:
+    """The code of a SystemExit; the exception itself, as CPython has it, if its class cannot tell."""
+    try:
+        return getattr(error, "code")  # noqa: B009 - only some exceptions have it
+    except Exception:
+        return error
+
+
 def last_line(error: BaseException) -> int | None:
     """The line of the program where it was raised: the innermost one that its traceback shows."""
     line = None
@@ -276,7 +298,7 @@ def last_line(error: BaseException) -> int | None:
 def _trim(error: BaseException) -> TracebackType | None:
     """Take our frames off the beginning of its traceback. Its class may have any attributes: none is asked."""
     trace: TracebackType | None = _TRACEBACK.__get__(error)
-    while trace is not None and trace.tb_frame.f_globals is globals():
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_FOLDER):
         trace = trace.tb_next
     _TRACEBACK.__set__(error, trace)
     return trace

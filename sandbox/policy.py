@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _MOST_REPORTED = 100
-_MOST_PARTS = 200  # of a text that is put together
 _NAMED_CHARS = 100  # of a name in a message
 
 
@@ -78,9 +77,10 @@ _BUILTINS = _table(BUILTINS)
 _ATTRIBUTES = _table(ATTRIBUTES)
 _MEMBERS = {module: _table((row,)) for module, row in MEMBERS.items()}
 _GONE_BUILTINS = {"file"}  # Python 3 has it no more: what binds the name may use it
+_NAMES = {name for name in _ATTRIBUTES if name.startswith("__")}  # the others are harmless as names
 _IN_A_STRING = {name for name in _ATTRIBUTES if "_" in name}  # the others are words
 _DOTTED = re.compile(r"[\w.]+")
-_FIELD = re.compile(r"\{([^{}]*)")
+_OF_A_FIELD = re.compile(r"\.(\w+)")
 
 
 class Violation(NamedTuple):
@@ -91,9 +91,10 @@ class Violation(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What an examination found: in the order of the text, and the packages that are imported."""
+    """What an examination found. Many violations are counted only (`more`); `packages`: that are imported."""
 
-    violations: tuple[Violation, ...]
+    violations: tuple[Violation, ...]  # in the order of the text
+    more: int
     packages: frozenset[str]
 
     @property
@@ -104,11 +105,10 @@ class Finding(NamedTuple):
 
     @property
     def report(self) -> str:
-        """All of them, a line each; many are cut short."""
-        shown = self.violations[:_MOST_REPORTED]
-        lines = [f"line {v.line}, column {v.column}: {v.message}{v.why and ': ' + v.why}\n" for v in shown]
-        if len(shown) < len(self.violations):
-            lines.append(f"and {len(self.violations) - len(shown)} more\n")
+        """A line for each."""
+        lines = [f"line {v.line}, column {v.column}: {v.message}{v.why and ': ' + v.why}\n" for v in self.violations]
+        if self.more:
+            lines.append(f"and {self.more} more\n")
         return "".join(lines)
 
 
@@ -116,11 +116,11 @@ def examine(tree: ast.AST, source: str, modules: frozenset[str]) -> Finding:
     """Judge a program. `modules`: the dotted names that may be imported, with all below them."""
     checker = _Checker(modules)
     checker.visit_all(tree)
-    checker.judge_members()
-    checker.judge_gone_builtins()
-    lines = source.split("\n")
-    found = sorted(checker.found, key=lambda violation: violation[:2])
-    return Finding(tuple(v._replace(column=_characters(lines, v)) for v in found), frozenset(checker.packages))
+    checker.judge_names()
+    found = sorted(set(checker.found))
+    lines = re.split("\r\n|\r|\n", source)  # as Python counts them
+    shown = tuple(v._replace(column=_characters(lines, v)) for v in found[:_MOST_REPORTED])
+    return Finding(shown, len(found) - len(shown), frozenset(checker.packages))
 
 
 def _characters(lines: list[str], violation: Violation) -> int:
@@ -140,7 +140,9 @@ class _Checker:
         self.packages: set[str] = set()
         self._modules = modules
         self._bound: set[str] = set()  # names that the program gives a value
-        self._gone: list[ast.Name] = []  # uses of builtins that Python has no more
+        self._builtins: list[ast.Name] = []  # uses of those that are refused
+        self._joined: set[int] = set()  # nodes that are parts of a text which was judged as a whole
+        self._most_parts = 1 + max((name.count(".") for name in modules), default=0)
         self._aliases: dict[str, str] = {}  # name: the module of MEMBERS that it stands for
         self._members: list[ast.Attribute] = []  # attributes of a plain name
         self._visitors: dict[type[ast.AST], Callable[[Any], None]] = {
@@ -154,6 +156,7 @@ class _Checker:
             ast.BinOp: self._see_joined,
             ast.JoinedStr: self._see_joined,
             ast.arg: lambda node: self._bound.add(node.arg),
+            ast.MatchMapping: lambda node: self._bound.add(node.rest),
             **dict.fromkeys(_BINDING, lambda node: self._bound.add(node.name)),
         }
 
@@ -166,18 +169,20 @@ class _Checker:
                 visitor(node)
             waiting.extend(ast.iter_child_nodes(node))
 
-    def judge_members(self) -> None:
-        """Last, for the name of a module may be bound behind its use in the text."""
-        for node in self._members:
-            assert isinstance(node.value, ast.Name)
-            module = self._aliases.get(node.value.id, "")
-            if node.attr in _MEMBERS.get(module, ()):
-                self._refuse(node, f"use of '{module}.{node.attr}' is not allowed", _MEMBERS[module][node.attr])
-
-    def judge_gone_builtins(self) -> None:
-        for node in self._gone:
-            if node.id not in self._bound:
-                self._refuse(node, f"use of '{node.id}' is not allowed", _BUILTINS[node.id])
+    def judge_names(self) -> None:
+        """Last, for what a name stands for may be told behind its use in the text."""
+        for node in self._builtins:
+            why = _BUILTINS[node.id]
+            if node.id in self._bound:
+                if node.id in _GONE_BUILTINS:
+                    continue
+                why += "; what is your own needs another name"
+            self._refuse(node, f"use of '{node.id}' is not allowed", why)
+        for member in self._members:
+            assert isinstance(member.value, ast.Name)
+            module = self._aliases.get(member.value.id, "")
+            if member.attr in _MEMBERS.get(module, ()):
+                self._refuse(member, f"use of '{module}.{member.attr}' is not allowed", _MEMBERS[module][member.attr])
 
     def _see_import(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -191,18 +196,18 @@ class _Checker:
         for alias in node.names:
             self._judge_name(alias, alias.name)
             self._bind(alias)
-            if alias.name in _MEMBERS.get(module, ()):
-                self._refuse(alias, f"use of '{module}.{alias.name}' is not allowed", _MEMBERS[module][alias.name])
+            for name in _MEMBERS.get(module, ()) if alias.name == "*" else (alias.name,):
+                if name in _MEMBERS.get(module, ()):
+                    self._refuse(alias, f"use of '{module}.{name}' is not allowed", _MEMBERS[module][name])
 
     def _see_name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._bound.add(node.id)
-        elif node.id in _GONE_BUILTINS:
-            self._gone.append(node)
         elif node.id in _BUILTINS:
-            self._refuse(node, f"use of '{node.id}' is not allowed", _BUILTINS[node.id])
+            self._builtins.append(node)
             return
-        self._judge_name(node, node.id)
+        if node.id in _NAMES:
+            self._judge_name(node, node.id)
 
     def _see_attribute(self, node: ast.Attribute) -> None:
         self._judge_name(node, node.attr)
@@ -222,14 +227,32 @@ class _Checker:
             self._judge_text(node, node.value)
 
     def _see_joined(self, node: ast.BinOp | ast.JoinedStr) -> None:
-        text = _joined(node)
-        if text is not None:
-            self._judge_text(node, text)
+        """Text that is put together, by + or in an f-string: what stands side by side in it is one text."""
+        if id(node) in self._joined:
+            return
+        parts: list[str] = []
+        waiting: list[ast.expr] = [node]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                parts.append(part.value)
+                continue
+            if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Add):
+                waiting += (part.right, part.left)
+            elif isinstance(part, ast.JoinedStr):
+                waiting += reversed(part.values)
+            elif isinstance(part, ast.FormattedValue) and part.conversion == -1 and part.format_spec is None:
+                waiting.append(part.value)
+            else:
+                self._judge_text(node, "".join(parts))
+                parts.clear()
+            self._joined.add(id(part))
+        self._judge_text(node, "".join(parts))
 
     def _judge_import(self, node: ast.AST, module: str) -> None:
         parts = module.split(".")
         self.packages.add(parts[0])
-        if not any(".".join(parts[:count]) in self._modules for count in range(1, len(parts) + 1)):
+        if not any(".".join(parts[:count]) in self._modules for count in range(1, self._most_parts + 1)):
             self._refuse(node, f"import of '{module[:_NAMED_CHARS]}' is not allowed")
 
     def _bind(self, alias: ast.alias) -> None:
@@ -248,33 +271,13 @@ class _Checker:
         """Text that names an attribute: for getattr, for operator.attrgetter, or in a field for str.format."""
         if "_" not in text:
             return
-        places = [text] if _DOTTED.fullmatch(text) else [field for field in _FIELD.findall(text) if "." in field]
-        for name in sorted({part for place in places for part in re.split(r"\W+", place)} & _IN_A_STRING):
+        if _DOTTED.fullmatch(text):
+            named = set(text.split("."))
+        else:
+            named = set(_OF_A_FIELD.findall(text, text.find("{"))) if "{" in text else set()
+        for name in named & _IN_A_STRING:
             self._refuse(node, f"access to '{name}' in a string is not allowed", f"it leads {_ATTRIBUTES[name]}")
 
     def _refuse(self, node: ast.AST, message: str, why: str = "") -> None:
         line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
-        violation = Violation(line, column, message, why)
-        if violation not in self.found[-3:]:  # parts of one text that is put together tell the same
-            self.found.append(violation)
-
-
-def _joined(node: ast.expr) -> str | None:
-    """Text that is put together of constants, by + or in an f-string; None for anything else, and for very much."""
-    parts: list[str] = []
-    waiting = [node]
-    for _ in range(_MOST_PARTS):
-        if not waiting:
-            return "".join(parts)
-        match waiting.pop():
-            case ast.Constant(value=str(text)):
-                parts.append(text)
-            case ast.BinOp(op=ast.Add(), left=left, right=right):
-                waiting += (right, left)
-            case ast.JoinedStr(values=values):
-                waiting += reversed(values)
-            case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
-                waiting.append(value)
-            case _:
-                return None
-    return None
+        self.found.append(Violation(line, column, message, why))

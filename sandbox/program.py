@@ -1,11 +1,12 @@
 """A run: one program, judged by the policy, and run to its end as `python -` would run it."""
 
 import atexit
+import gc
 import threading
 from types import CodeType
 
 from sandbox import policy, tiers
-from sandbox.interpreter import Interpreter, class_name, last_line, parse, say, translate
+from sandbox.interpreter import Interpreter, class_name, exit_code, last_line, parse, say, translate
 from sandbox.outcome import Ended, Status
 from sandbox.wire import Terms
 
@@ -44,17 +45,18 @@ class Program(Interpreter):
         self._terms = terms
         self._has_begun = False
         self._is_last = True
-        self._ended_as = None
+        self._ended_as = Status.FAILED, "It ended in a way that cannot be told"
         atexit._clear()  # what the libraries registered is the zygote's
-        ended = self.run(source)
+        ended = self.run(source, number=1)
         peaks = ended.usage.memory_bytes, self._early_peak_bytes, self._meter.read_copied()
         usage = ended.usage._replace(memory_bytes=max(peaks))
-        status, result = self._ended_as or (Status.DONE, None)
         if ended.status is Status.OUT_OF_MEMORY:
-            status, result = ended.status, None
+            return ended._replace(usage=usage)
+        status, result = self._ended_as or (Status.DONE, None)
         return ended._replace(status=status, result=result, usage=usage)
 
     def _split(self, source: str, flags: int) -> tuple[CodeType, None]:
+        gc.disable()  # a tree is many objects, none of them garbage
         try:
             tree = parse(source, flags)
             finding = policy.examine(tree, source, frozenset(self._terms.modules))
@@ -70,16 +72,23 @@ class Program(Interpreter):
             if self._early_peak_bytes > self._meter.limit_bytes // 2:
                 raise
             raise RecursionError(_TOO_DEEP) from None
+        finally:
+            gc.enable()
         self._has_begun = True
         return code, None
 
-    def _run(self, source: str, number: int) -> tuple[Status, str | None]:
-        ended = super()._run(source, number)
+    def _evaluate(self, source: str) -> None:
+        super()._evaluate(source)
+        self._ended_as = None
+
+    def _finish(self) -> None:
         if self._is_last and self._has_begun:
             threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
-            self._capture.flush()
-        return ended
+            for name in [*self.locals]:  # what has a finalizer tells its last
+                if not name.startswith("__"):
+                    self.locals[name] = None
+        super()._finish()
 
     def _report(self, error: BaseException) -> None:
         if type(error) is _Refused:
@@ -91,16 +100,16 @@ class Program(Interpreter):
             if not self._has_begun:
                 error.__traceback__ = None  # it shows our frames only, and CPython prints none
             self._ended_as = Status.FAILED, self._sentence(error)
-            if isinstance(error, SystemExit) and not error.code:
+            if issubclass(type(error), SystemExit) and not exit_code(error):
                 self._ended_as = None
             super()._report(error)
 
     def _sentence(self, error: BaseException) -> str:
         """Which error it was, and where: `NameError on line 1`."""
         name = class_name(type(error))[:_MOST_NAME_CHARS].encode("utf-8", "backslashreplace").decode()
-        if not self._has_begun and isinstance(error, RecursionError):
+        if not self._has_begun and type(error) is RecursionError:
             return f"{name}: {_TOO_DEEP}"
         line = last_line(error)
-        if line is None and isinstance(error, SyntaxError) and type(error) in _SYNTAX_ERRORS:
-            line = error.lineno
+        if line is None and type(error) in _SYNTAX_ERRORS:
+            line = error.lineno  # type: ignore[attr-defined] # its type tells
         return name if line is None else f"{name} on line {line}"

@@ -105,6 +105,7 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a redirect has no sentence, and POST with a body fares badly
     app.state.settings = settings
     app.state.sandbox = sandbox or {}
     return Application(app, settings)

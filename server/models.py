@@ -269,6 +269,7 @@ class SessionFigures(BaseModel):
 
 
 class RunFigures(BaseModel):
+    warm: dict[str, int] = Field(description="workers ready for runs, of each tier of libraries")
     active: int = Field(description="runs that have their turn")
     at_once: int = Field(description="how many may have it")
     waiting: int

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     run_libraries: Literal["all", "numpy", "plain"] = _setting(
         "all", "libraries that runs find loaded, if they import them"
     )
-    run_concurrency: int | None = _setting(None, "runs at the same time; by default one per core", ge=1, le=1000)
+    run_concurrency: int = _setting(0, "runs at the same time; 0 for one per core", ge=0, le=1000)
     run_queue_size: int = _setting(100, "runs that may wait for their turn", ge=0, le=10000)
     run_pool_size: int = _setting(2, "workers kept warm for runs, of each tier of libraries", ge=0, le=100)
     submit_timeout_seconds: int = _setting(15, "time limit of a submission that asks for none", ge=1, le=3600)
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     submit_max_memory_limit_mb: int = _setting(
         1024, "highest `memory_limit` that a submission may ask for", ge=16, le=65536
     )
-    submit_concurrency: int | None = _setting(None, "submissions at the same time; by default one per core", ge=1)
+    submit_concurrency: int = _setting(0, "submissions at the same time; 0 for one per core", ge=0, le=1000)
     submit_queue_size: int = _setting(100, "submissions that may wait for their turn", ge=0, le=10000)
     submit_cache_mb: int = _setting(64, "MiB of compiled submissions that are kept", ge=0, le=65536)
     allowed_hosts: str | None = _setting(

@@ -117,9 +117,9 @@ class SessionProcess:
         return Printed(capture.decode(out, cut=cut), capture.decode(err, cut=cut), cut)
 
     def remains(self) -> Printed:
-        """What a worker that is lost had printed since its last answer."""
-        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes)
-        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes)
+        """What a worker that is lost had printed since its last answer that has arrived."""
+        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes, self._asked)
+        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes, self._asked)
         return Printed(capture.decode(out, cut=True), capture.decode(err, cut=True), out_cut or err_cut)
 
     def memory_growth(self) -> int:
@@ -134,6 +134,17 @@ class SessionProcess:
         except (psutil.Error, OSError):
             return 0
         return (int(held.get("Anon", 0)) + int(held.get("Shmem", 0))) * 1024 - self._birth_own
+
+    def peak_growth(self) -> int:
+        """The most that it held over what it held at birth, in bytes, as memory_growth counts; 0 when it is dead."""
+        try:
+            with open(f"/proc/{self.pid}/status") as status:
+                held = dict(re.findall(r"^(VmHWM|RssFile|RssShmem):\s*(\d+) kB$", status.read(), re.MULTILINE))
+        except OSError:
+            return 0
+        if len(held) < 3:  # it is a zombie
+            return 0
+        return max(0, (int(held["VmHWM"]) - int(held["RssFile"])) * 1024 - self._birth_own)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the execution that was asked for last, though it may not have begun."""

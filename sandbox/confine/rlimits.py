@@ -76,9 +76,9 @@ def _set(bounds: dict[int, int]) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
-def lower_memory(by_bytes: int) -> None:
-    """Take some of the memory back that set_limits() has allowed; possible in confinement, too."""
-    bound = resource.getrlimit(resource.RLIMIT_DATA)[0] - by_bytes
+def lower_memory(memory_bytes: int) -> None:
+    """Let this process grow by less than set_limits() has allowed; possible in confinement, too."""
+    bound = min(resource.getrlimit(resource.RLIMIT_DATA)[0], _held()[0] + memory_bytes)
     call("setrlimit", resource.RLIMIT_DATA, struct.pack("=QQ", bound, bound))
 
 

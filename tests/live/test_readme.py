@@ -17,7 +17,17 @@ import pytest
 import requests
 from annotated_types import Ge, Gt, Le
 
-from server.models import ExecuteAnswer, ExecuteRequest
+from sandbox import policy
+from server.models import (
+    Capabilities,
+    ExecuteAnswer,
+    ExecuteRequest,
+    Health,
+    RunAnswer,
+    RunFigures,
+    RunRequest,
+    SessionFigures,
+)
 from server.settings import Settings
 from tests.conftest import Server
 
@@ -83,11 +93,13 @@ def test_the_shell_examples_answer_what_is_shown(server: Server, document: str) 
             assert_shows(output, shown_as, shown)
 
 
-def test_the_python_example_prints_what_is_shown(server: Server) -> None:
-    ((_, code, shown_as, shown),) = [block for block in examples("README.md") if block[0] == "python"]
-    code = code.replace("http://127.0.0.1:8000", server.url)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
-    assert_shows(done.stdout, shown_as, shown)
+def test_the_python_examples_print_what_is_shown(server: Server) -> None:
+    blocks = [block for block in examples("README.md") if block[0] == "python"]
+    assert len(blocks) == 2, "a session, and a run"
+    for _, code, shown_as, shown in blocks:
+        code = code.replace("http://127.0.0.1:8000", server.url)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        assert_shows(done.stdout, shown_as, shown)
 
 
 def rows(document: str, first: str) -> list[list[str]]:
@@ -151,7 +163,28 @@ def test_env_example_lists_each_setting_with_its_default(quiet: None) -> None:
 def test_the_keys_of_request_and_answer_are_all_there(document: str) -> None:
     cells = [row[0] for row in (line.strip("|").split("|") for line in text_of(document).splitlines() if "|" in line)]
     named = {name for cell in cells for name in re.findall(r"`([^`]*)`", cell)}
-    assert {*ExecuteRequest.model_fields, *ExecuteAnswer.model_fields} <= named
+    for model in (ExecuteRequest, ExecuteAnswer, RunRequest, RunAnswer):
+        assert {*model.model_fields} <= named
+
+
+def test_the_interface_lists_what_the_policy_says_with_its_reasons() -> None:
+    for first, told in (
+        ("modules", policy.MODULES),
+        ("refused functions", policy.BUILTINS),
+        ("allowed functions", policy.HARMLESS_BUILTINS),
+        ("refused attributes", policy.ATTRIBUTES),
+    ):
+        shown = [(" ".join(re.findall(r"`([^`]*)`", names)), why) for names, why in rows("docs/api.md", first)]
+        assert shown == [(row.names, row.why) for row in told], first
+    for module, row in policy.MEMBERS.items():
+        for name in row.names.split():
+            assert f"`{module}.{name}`" in text_of("docs/api.md")
+
+
+def test_the_interface_names_each_key_of_the_health() -> None:
+    named = set(re.findall(r"`(\w+)`", text_of("docs/api.md").partition("## GET /\n")[2]))
+    for model in (Health, Capabilities, SessionFigures, RunFigures):
+        assert {*model.model_fields} <= named, model
 
 
 def log_lines() -> Iterator[str]:
