@@ -107,7 +107,7 @@ class _OtherTools:
         self._function = ""  # that the linker is speaking of
 
     def read(self, line: str) -> Iterator[Diagnostic]:
-        line = line.translate(_QUOTES).replace("`", "'").strip()
+        line = line[:MOST_CHARS].translate(_QUOTES).replace("`", "'").strip()
         if within := _IN_FUNCTION.search(line):
             self._function = within[1]
         elif at := _AT.search(line):

@@ -55,7 +55,10 @@ _INSERTED = re.compile(
 _RENAMES = frozenset(("weakref", "__weakref__", "alias", "__alias__", "ifunc", "__ifunc__", *_ASM))
 _ALIAS_PREFIX = re.compile(r"__builtin_|__libc_|__isoc99_|__isoc23_|__GI_|_IO_(?=[a-z])|__(?=[a-z])")
 
-_ALIAS_SUFFIX = re.compile(r"(?:_chk|_nocancel|_internal|_2|64)$")
+_ALIAS_SUFFIX = re.compile(r"(?:_chk|_nocancel|_internal|_2|64)+$")
+_LONGEST_ALIAS, _MOST_ALIASES = 100, 4  # `__builtin___memcpy_chk`; hostile names have a thousand prefixes
+_MOST_SEARCHED = 50  # symbols that only strings or pragmas can tell the line of
+_MOST_TOLD = 100  # refusals
 
 _LANGUAGE_C = Language(tree_sitter_c.language())
 _DECLARES = {"declaration", "parameter_declaration", "type_definition"}
@@ -106,7 +109,9 @@ class Scene:
     local: set[str] = field(default_factory=set)  # variables, parameters, types: no functions
     calls: dict[str, int] = field(default_factory=dict)
     mentions: dict[str, int] = field(default_factory=dict)  # identifiers, where they do not declare
-    reach: dict[str, set[str]] = field(default_factory=dict)  # what the headers' macros in the source can expand to
+    brought: dict[str, list[str]] = field(default_factory=dict)  # by which of the headers' macros in the source
+    lines: dict[str, int] = field(default_factory=dict)  # of each form of a name, a call's before a mention's
+    searched: int = 0
 
     @property
     def renames(self) -> bool:
@@ -217,19 +222,20 @@ def _held_against(lists: Lists, uses: Iterable[Use]) -> Iterator[NameRefusal]:
         if denied := sorted(lists.denied & use.names):
             yield NameRefusal(denied[0], use.line, _sentence(f"'{denied[0]}'", use.line, True))
         elif lists.allowed and not use.free and lists.allowed.isdisjoint(use.names):
-            yield NameRefusal(use.shown, use.line, _sentence(f"'{use.shown}'", use.line, False))
+            shown = use.shown[:_LONGEST_ALIAS]
+            yield NameRefusal(shown, use.line, _sentence(f"'{shown}'", use.line, False))
 
 
 def _assembly(scene: Scene, lists: Lists) -> Iterator[NameRefusal]:
     """Assembly code can call anything; an empty one (a barrier) cannot."""
     if not (lists.allowed or lists.denied) or not _ASM.isdisjoint(lists.allowed):
         return
-    spelled = {text for text, _ in scene.strings}
+    spelled = {word for text, _ in scene.strings for word in re.findall(r"\w+", text)}
     for word in sorted(_ASM & scene.words.keys()):
-        if word not in scene.source.words and _brought_by(word, scene):
+        if word not in scene.source.words and word in scene.brought:
             continue
         line = scene.words[word]
-        named = sorted(name for name in lists.denied if any(re.search(rf"\b{re.escape(name)}\b", s) for s in spelled))
+        named = sorted(lists.denied & spelled)
         for name in named:
             yield NameRefusal(name, line, f"'{name}' is not allowed, in inline assembly neither (line {line})")
         if not named and _asm_says_something(scene.expanded.text):
@@ -263,9 +269,8 @@ def _called(scene: Scene) -> Iterator[Use]:
 
 def _linked(scene: Scene, undefined: Collection[str]) -> Iterator[Use]:
     """By the object: what it wants from the library, but for what gcc added."""
-    written = {form for word in scene.words for form in _forms(word)}
     for symbol in sorted({name.partition("@")[0] for name in undefined}):
-        if _INSERTED.fullmatch(symbol) and not scene.renames and written.isdisjoint(_forms(symbol)):
+        if _INSERTED.fullmatch(symbol) and not scene.renames and scene.lines.keys().isdisjoint(_forms(symbol)):
             continue
         yield from _uses(symbol, _line_of(symbol, scene), scene)
 
@@ -291,17 +296,12 @@ def _uses(name: str, line: int | None, scene: Scene) -> Iterator[Use]:
     """The use of a name. One that the student did not write is used by each macro of theirs that brings it."""
     forms = _forms(name)
     free = name in _VARIABLES or name in _KEYWORDS or not _LANGUAGE.isdisjoint(forms)
-    macros = () if name in scene.source.words else _brought_by(name, scene)
+    macros = [] if name in scene.source.words else scene.brought.get(name, [])
     for macro in macros:
         spared = free or macro in _LANGUAGE or not scene.expanded.macros[macro].takes_arguments
         yield Use(macro, scene.source.words[macro], forms | {macro}, spared)
     if not macros:
         yield Use(name if name in scene.words else min(forms, key=len), line, forms, free)
-
-
-def _brought_by(name: str, scene: Scene) -> list[str]:
-    """The headers' macros, named in the source, whose expansion has this name in it."""
-    return [word for word, reach in scene.reach.items() if name in reach]
 
 
 def _reach(macro: str, known: dict[str, Macro]) -> set[str]:
@@ -318,12 +318,12 @@ def _reach(macro: str, known: dict[str, Macro]) -> set[str]:
 def _line_of(symbol: str, scene: Scene) -> int | None:
     """Where the source names a symbol: as an identifier, else in a string (asm, attributes) or a pragma."""
     forms = _forms(symbol)
-    for found in (scene.calls, scene.mentions, scene.words):
-        lines = [line for name, line in found.items() if name == symbol or name in forms]
-        if lines:
-            return min(lines)
-    for text, line in (*scene.strings, *scene.expanded.pragmas):
-        if any(re.search(rf"\b{re.escape(form)}\b", text) for form in forms):
+    lines = [scene.lines[form] for form in forms if form in scene.lines]
+    if lines:
+        return min(lines)
+    scene.searched += 1
+    for text, line in (*scene.strings, *scene.expanded.pragmas) if scene.searched <= _MOST_SEARCHED else ():
+        if any(form in text and re.search(rf"\b{re.escape(form)}\b", text) for form in forms):
             return line
     return None
 
@@ -331,22 +331,27 @@ def _line_of(symbol: str, scene: Scene) -> int | None:
 def _forms(name: str) -> frozenset[str]:
     """A name, and what is the same function under another: `__builtin_malloc` is `malloc`, `fopen64` is `fopen`."""
     forms = {name}
-    while match := _ALIAS_PREFIX.match(name):
+    for _ in range(_MOST_ALIASES if len(name) <= _LONGEST_ALIAS else 0):
+        match = _ALIAS_PREFIX.match(name)
+        if match is None:
+            break
         name = name[match.end() :]
-        forms.add(name)
-        inner = name
-        while suffix := _ALIAS_SUFFIX.search(inner):
-            inner = inner[: suffix.start()]
-            forms.add(inner)
+        forms |= {name, _ALIAS_SUFFIX.sub("", name)}
     forms |= {form.removesuffix("64") for form in forms if len(form) > 4}
     return frozenset(forms)
 
 
 def _scene(source: tokens.Source, expanded: Expanded, defined: Collection[str]) -> Scene:
     scene = Scene(source, expanded, own=set(defined))
-    scene.reach = {word: _reach(word, expanded.macros) for word in source.words if word in expanded.macros}
+    for word in source.words.keys() & expanded.macros.keys():
+        for name in _reach(word, expanded.macros):
+            scene.brought.setdefault(name, []).append(word)
     _read_words(scene)
     _read_tree(scene)
+    for found in (scene.calls, scene.mentions, scene.words):
+        for name, line in found.items():
+            for form in _forms(name):
+                scene.lines.setdefault(form, line)
     return scene
 
 
@@ -477,8 +482,8 @@ def _at(line: int | None) -> str:
 
 
 def _sorted(found: Collection[NameRefusal]) -> tuple[NameRefusal, ...]:
-    """Each name once, at its first line."""
+    """Each name once, at its first line. A name can be as long as a source."""
     first: dict[str, NameRefusal] = {}
     for refusal in sorted(found, key=lambda refusal: (refusal.line is None, refusal.line or 0)):
         first.setdefault(refusal.name, refusal)
-    return tuple(first.values())
+    return tuple(first.values())[:_MOST_TOLD]

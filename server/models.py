@@ -268,15 +268,20 @@ class SessionFigures(BaseModel):
     warm: int = Field(description="workers ready for new sessions")
 
 
-class RunFigures(BaseModel):
-    warm: dict[str, int] = Field(description="workers ready for runs, of each tier of libraries")
-    active: int = Field(description="runs that have their turn")
+class TurnFigures(BaseModel):
+    """A queue."""
+
+    active: int = Field(description="how many have their turn")
     at_once: int = Field(description="how many may have it")
     waiting: int
     max_waiting: int
 
 
-class SubmissionFigures(RunFigures):
+class RunFigures(TurnFigures):
+    warm: dict[str, int] = Field(description="workers ready for runs, of each tier of libraries")
+
+
+class SubmissionFigures(TurnFigures):
     versions: dict[str, str] = Field(description="of gcc and valgrind; empty until they are known")
     unavailable: str | None = Field(description="why submissions cannot be judged")
 

@@ -27,18 +27,9 @@ async def health(request: Request) -> Response:
             libraries=[name for name in _installed() if name in settings.modules],
         ),
         sessions=SessionFigures(open=len(sessions), max=sessions.most, warm=sessions.pool.warm),
-<<<<<<< HEAD
-        runs=RunFigures(**_figures(state.run_turns)),
+        runs=RunFigures(warm=state.runs.warm(), **_figures(state.run_turns)),
         submissions=SubmissionFigures(
             **_figures(state.submit_turns), versions=state.judge.versions, unavailable=state.judge.unavailable
-=======
-        runs=RunFigures(
-            warm=state.runs.warm(),
-            active=turns.active,
-            at_once=turns.at_once,
-            waiting=turns.waiting,
-            max_waiting=turns.most_waiting,
->>>>>>> main
         ),
         workers=workers,
         sandbox=state.sandbox,

@@ -1,6 +1,7 @@
 """The lists against everything that hides a call: real gcc, real objects."""
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -360,6 +361,33 @@ def test_macros_that_expand_without_end_are_refused() -> None:
 def test_hostile_source_is_looked_at_in_bounded_time(hostile: str) -> None:
     names.check(hostile, (), ("malloc",))
     names.check(hostile, ("malloc",), (), f'# 1 "{CODE_FILE}"\n{hostile}')
+
+
+def _many(count: int, form: str) -> str:
+    return "".join(form.format(number) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("code", "undefined"),
+    [
+        ("int f(void) { return " + "__libc_" * 100_000 + "x(); }", ["__libc_" * 100_000 + "x"]),
+        ("int f(void) { " + _many(50_000, "g{0}();") + " }", [f"g{number}" for number in range(50_000)]),
+        (
+            '__attribute__((weakref)) int y; char *s = "' + "x" * 500_000 + '";',
+            [f"g{number}" for number in range(20_000)],
+        ),
+        ("void f(void) { " + _many(20_000, 'asm("x{0}");') + " }", [f"x{number}" for number in range(20_000)]),
+    ],
+    ids=["a long name", "many names", "many hidden names", "much assembly"],
+)
+def test_hostile_names_are_looked_up_in_bounded_time(code: str, undefined: list[str]) -> None:
+    macros = "".join(f"#define m{number}(x) _m{number}(x)\n" for number in range(3000))
+    mentioned = "#define all " + " ".join(f"m{number}" for number in range(3000)) + "\n"
+    text = f'# 1 "/usr/include/x.h" 1 3\n{macros}# 1 "{CODE_FILE}" 2\n{code}\n'
+    began = time.process_time()
+    found = names.check(mentioned + code, ("malloc",), ("free",), text, undefined)
+    assert 0 < len(found) <= 100
+    assert time.process_time() - began < 20  # it was hours: nothing here is about speed
 
 
 def test_without_lists_nothing_is_looked_at() -> None:
