@@ -21,7 +21,7 @@ LETTERS = {"passed": "P", "failed": "F", "crashed": "C", "timeout": "T", "not_ru
 EXPECTED = {
     "built", "compiled", "ran", "ran_any", "verdicts", "verdicts_match", "failed", "failed_has", "signals", "outputs",
     "output", "output_has", "truncated", "errors", "errors_say", "error_lines_within", "warnings", "memory",
-    "memory_lines", "says", "hides",
+    "memory_lines", "says", "hides", "uses",
 }  # fmt: skip
 
 
@@ -129,6 +129,19 @@ def test_a_correct_program_is_as_gcc_and_valgrind_by_hand_have_it(
     assert {test.verdict.value for test in report.tests} == {"passed"}
     assert len(report.tests) == row["tests"].count("assert(") == report.output.count("ASSERT PASSED!\n")
     assert report.output.replace("ASSERT PASSED!\n", "").split() == plain.stdout.split()
+
+
+@pytest.mark.parametrize("row", rows("correct"))
+def test_a_correct_program_needs_just_the_functions_that_it_uses(judged: Judged, row: dict[str, Any]) -> None:
+    uses = tuple(row["uses"])
+    allowed = judged(row["code"], row["tests"], whitelisted=(*uses, "unused"), valgrind=False)
+    assert allowed.built and not allowed.failed_tests, allowed.formatted_response
+    for missing in uses:
+        others = tuple(name for name in uses if name != missing)
+        report = judged(row["code"], row["tests"], whitelisted=(*others, "unused"), valgrind=False)
+        assert not report.built and {missing in sentence for _, sentence in report.formatted_response} == {True}
+        denied = judged(row["code"], row["tests"], blacklisted=(missing,), valgrind=False)
+        assert not denied.built and denied.formatted_response[0][0] == report.formatted_response[0][0]
 
 
 def test_a_source_of_a_megabyte_is_compiled(judged: Judged) -> None:
