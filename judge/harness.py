@@ -23,6 +23,8 @@ from tree_sitter import Language, Node, Parser
 from judge.submission import CODE_FILE, TESTS_FILE
 
 MOST_TESTS = 10_000
+_MOST_NODES = 400_000  # of the tests' syntax tree: to walk it takes a second
+_MOST_SHOWN = 2000  # bytes of a test that its report repeats
 RECORD = struct.Struct("=QIIQQ")  # token, kind, number, offset of stdout, nanoseconds
 
 _C = Language(tree_sitter_c.language())
@@ -141,13 +143,16 @@ class _Rewriter:
         self.trouble: str | None = None
 
     def rewrite(self) -> None:
-        top = Parser(_C).parse(self._source).root_node.children
+        root = Parser(_C).parse(self._source).root_node
+        if root.descendant_count > _MOST_NODES:
+            self.trouble = "the tests are too many or too deeply nested"
+            return
+        top = root.children
         own_names = {name for node in top for name in _declared(node)}
         for node in top:
             if node.type == "preproc_include" or (
                 node.type == "function_definition" and own_names.isdisjoint(_identifiers(node))
             ):
-                self._number_asserts(node, None)
                 self._hoist(node)
                 if node.type == "function_definition" and _function_name(node) == b"main":
                     self.trouble = "the tests are statements: they cannot define main()"
@@ -158,21 +163,23 @@ class _Rewriter:
 
     @property
     def result(self) -> bytes:
-        return self._edited(0, len(self._source))
+        return self._edited(0, len(self._source), self._edits)
 
-    def _edited(self, start: int, end: int) -> bytes:
+    def _edited(self, start: int, end: int, edits: list[tuple[int, int, bytes]]) -> bytes:
         parts, place = [], start
-        for begin, stop, instead in sorted(edit for edit in self._edits if start <= edit[0] and edit[1] <= end):
+        for begin, stop, instead in sorted(edits, key=lambda edit: edit[:2]):
             parts += [self._source[place:begin], instead]
             place = stop
         return b"".join([*parts, self._source[place:end]])
 
     def _hoist(self, node: Node) -> None:
-        line = node.start_point[0] + 1
-        text = self._edited(node.start_byte, node.end_byte)
-        self.hoisted.append(f'\n#line {line} "{TESTS_FILE}"\n'.encode() + text + b"\n")
-        self._edits = [edit for edit in self._edits if not node.start_byte <= edit[0] < node.end_byte]
-        kept_lines = b"\n" * self._source[node.start_byte : node.end_byte].count(b"\n")
+        """Move it in front of main; its lines stay empty in its place."""
+        first = len(self._edits)
+        self._number_asserts(node, None)
+        own_edits, self._edits[first:] = self._edits[first:], []
+        text = self._edited(node.start_byte, node.end_byte, own_edits)
+        self.hoisted.append(f'\n#line {node.start_point[0] + 1} "{TESTS_FILE}"\n'.encode() + text + b"\n")
+        kept_lines = b"\n" * self._source.count(b"\n", node.start_byte, node.end_byte)
         self._edits.append((node.start_byte, node.end_byte, kept_lines))
 
     def _rewrite_statement(self, node: Node) -> None:
@@ -205,8 +212,10 @@ class _Rewriter:
                 continue
             name, arguments = call.child_by_field_name("function"), call.child_by_field_name("arguments")
             assert name is not None and arguments is not None
-            source = self._source[call.start_byte : call.end_byte].decode(errors="replace")
-            condition = self._source[arguments.start_byte + 1 : arguments.end_byte - 1].decode(errors="replace")
+            if len(self.tests) > MOST_TESTS:
+                return
+            source = self._shown(call.start_byte, call.end_byte)
+            condition = self._shown(arguments.start_byte + 1, arguments.end_byte - 1)
             self.tests.append(Test(source, condition.strip(), call.start_point[0] + 1, step))
             number = len(self.tests)
             self._edits.append(
@@ -217,6 +226,9 @@ class _Rewriter:
                 )
             )
             self._insert(arguments.end_byte, ") : (void)0)")
+
+    def _shown(self, start: int, end: int) -> str:
+        return self._source[start : min(end, start + _MOST_SHOWN)].decode(errors="replace")
 
     def _insert(self, place: int, text: str) -> None:
         self._edits.append((place, place, text.encode()))
@@ -249,17 +261,19 @@ def _identifiers(node: Node) -> set[bytes]:
 
 def _declared(node: Node) -> Iterator[bytes]:
     """Names that a statement of the tests makes, in whose place a function of the tests must stay to use them."""
-    if node.type in ("declaration", "type_definition", "struct_specifier", "enum_specifier", "union_specifier"):
-        skip = ("call_expression", "argument_list")
-        for found in _walk(node):
-            if found.type in ("identifier", "type_identifier") and found.text:
-                parent = found.parent
-                if parent is None or parent.type not in skip:
-                    yield found.text
-    elif node.type in ("preproc_def", "preproc_function_def"):
+    if node.type in ("preproc_def", "preproc_function_def"):
         name = node.child_by_field_name("name")
         if name is not None and name.text:
             yield name.text
+    if node.type not in ("declaration", "type_definition", "struct_specifier", "enum_specifier", "union_specifier"):
+        return
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if found.type in ("identifier", "type_identifier") and found.text:
+            yield found.text
+        declarator = found.child_by_field_name("declarator") if found.type == "init_declarator" else None
+        waiting.extend(found.children if declarator is None else [declarator])
 
 
 def _function_name(node: Node) -> bytes | None:
