@@ -33,6 +33,13 @@ def programs_of(judge: Judge) -> list[psutil.Process]:
     return launcher.children(recursive=True)[1:]
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def test_each_test_has_its_verdict(judged: Judged) -> None:
     report = judged(ADD, FIVE)
     assert report.built and report.compiled and report.ran
@@ -341,7 +348,7 @@ def test_a_launcher_that_dies_takes_its_programs_along_and_is_replaced(runner: a
             os.kill(judge.launcher_pid, signal.SIGKILL)
             with pytest.raises(LauncherLost):
                 await task
-            until(lambda: not any(process.is_running() and process.status() != "zombie" for process in doomed))
+            until(lambda: not any(map(is_alive, doomed)))
             report = await judge.judge(Submission("int f(void) { return 1; }", "assert(f());"))
             assert verdicts(report) == "p"
 
@@ -360,7 +367,7 @@ def test_closing_ends_what_runs(runner: asyncio.Runner) -> None:
         return doomed
 
     doomed = runner.run(close_midway())
-    until(lambda: not any(process.is_running() and process.status() != "zombie" for process in doomed))
+    until(lambda: not any(map(is_alive, doomed)))
 
 
 def test_nothing_is_left_of_many_at_once(runner: asyncio.Runner, judge: Judge) -> None:
@@ -406,3 +413,26 @@ def test_a_required_step_that_is_missing_is_named(runner: asyncio.Runner, monkey
 def test_the_name_of_the_code_is_no_file(judged: Judged) -> None:
     report = judged(f'#include "{CODE_FILE}"\nint f(void) {{ return 1; }}', "assert(f());")
     assert not report.compiled and report.formatted_response[0][0] == 1
+
+
+def test_without_namespaces_what_a_dead_launcher_left_is_swept_by_the_next(runner: asyncio.Runner) -> None:
+    plan = Plan(tuple(step for step in Plan().steps if step not in ("namespaces", "root")))
+    submission = Submission("int f(void) { return 1; }", "assert(f());", valgrind=False)
+
+    def folders() -> set[str]:
+        return {path.name for path in Path("/dev/shm").glob("pyrunner-scratch-*") if path.stat().st_uid == os.geteuid()}
+
+    async def leave_and_sweep() -> None:
+        before = folders()
+        async with Judge(plan) as judge:
+            assert verdicts(await judge.judge(submission)) == "p"
+            (own,) = folders() - before
+            assert judge.launcher_pid is not None
+            os.kill(judge.launcher_pid, signal.SIGKILL)
+        assert own in folders(), "it was killed before it could remove it"
+        async with Judge(plan) as judge:
+            assert verdicts(await judge.judge(submission)) == "p"
+            assert own not in folders()
+        assert folders() == before
+
+    runner.run(leave_and_sweep())

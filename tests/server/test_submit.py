@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
@@ -68,10 +69,24 @@ def figures(server: Server) -> tuple[int, int]:
     return told["active"], told["waiting"]
 
 
+def is_launcher(process: psutil.Process) -> bool:
+    try:
+        return "sandbox.launch" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just died
+        return False
+
+
 def programs(server: Server) -> list[psutil.Process]:
     """What the launcher runs."""
-    launchers = [p for p in psutil.Process(server.process.pid).children() if "sandbox.launch" in " ".join(p.cmdline())]
-    return [p for outer in launchers for p in outer.children(recursive=True)[1:]]
+    launchers = [process for process in psutil.Process(server.process.pid).children() if is_launcher(process)]
+    return [process for outer in launchers for process in outer.children(recursive=True)[1:]]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def test_the_answer_has_each_key_of_the_seed_and_ours(small: Server) -> None:
@@ -194,9 +209,8 @@ def test_without_valgrind_it_answers_503_with_a_sentence_and_the_rest_works(
 
 def test_a_server_that_is_killed_leaves_no_program(start_server: Callable[..., Server]) -> None:
     server = start_server(SESSION_LIBRARIES="plain", RUN_LIBRARIES="plain", POOL_SIZE=0, RUN_POOL_SIZE=0)
-    connection = ask(server, **HANGS)
-    until(lambda: len(programs(server)) == 2)  # the program and valgrind
-    left = [p for p in server.descendants() if "sandbox.launch" in " ".join(p.cmdline())] + programs(server)
-    server.process.kill()
-    until(lambda: not [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
-    connection.close()
+    with closing(ask(server, **HANGS)):
+        until(lambda: len(programs(server)) == 2)  # the program and valgrind
+        left = [*filter(is_launcher, server.descendants()), *programs(server)]
+        server.process.kill()
+        until(lambda: not any(map(is_alive, left)))
