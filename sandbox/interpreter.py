@@ -149,6 +149,7 @@ class Interpreter(code.InteractiveInterpreter):
                 status = Status.INTERRUPTED
                 self._mark = self._capture.err.length
             self._report(error)
+            error = None  # its frames hold on to what they knew
         self._finish()
         return status, result
 

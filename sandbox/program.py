@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import sys
 import threading
 from types import CodeType
 
@@ -85,9 +86,12 @@ class Program(Interpreter):
         if self._is_last and self._has_begun:
             threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
-            for name in [*self.locals]:  # what has a finalizer tells its last
-                if not name.startswith("__"):
-                    self.locals[name] = None
+            super()._finish()
+            # Then the names go, and what has a finalizer tells its last; in it, all of them are still there.
+            sys.last_type = sys.last_value = sys.last_traceback = None
+            sys.modules.pop("__main__", None)
+            self.locals = {}
+            gc.collect()
         super()._finish()
 
     def _report(self, error: BaseException) -> None:

@@ -131,7 +131,9 @@ class Zygote:
         except OSError as error:
             self._say({"refused": f"{error.strerror} ({errno.errorcode.get(error.errno or 0)})"})
         else:
-            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, stdin, stdout, stderr])
+            with suppress(ConnectionError):  # the server was killed: the next message is its end
+                told = json.dumps({"worker": pid}).encode()
+                send_fds(self._control, [told], [pidfd, ask, tell, stdin, stdout, stderr])
         finally:
             for fd in opened:
                 posix.close(fd)

@@ -185,6 +185,11 @@ def test_what_is_allowed_works(server: Server, code: str, stdout: str) -> None:
         "print('é🐍\\n\\t', end='')",
         "return 1",
         "from __future__ import annotations\ndef f(x: undefined): ...\nprint(f.__annotations__)",
+        "class A:\n    def __del__(self): print('gone', x)\nx = 1\na = A()\nprint('end')",
+        "class A:\n    def __del__(self): print('gone', x)\nx = 1\n_a = A()\nprint('end')",
+        "class A:\n    def __del__(self): print('gone', self.n)\n    def __init__(self, n): self.n = n\n"
+        "b, a = A(1), A(2)\nb.a = a\na.b = b\nraise SystemExit(1)",
+        "def g():\n    try:\n        yield 1\n    finally:\n        print('closed')\nx = g()\nnext(x)\n1 / 0",
     ],
 )
 def test_stdout_and_stderr_are_those_of_python_itself(server: Server, code: str) -> None:
