@@ -120,6 +120,7 @@ class Launcher:
         self.report: dict[str, str] = {}  # each step of the wall, and how it went
         self._numbers = count(1)
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._spare: tuple[str, asyncio.Future[Answer]] | None = None
         self._control: socket.socket
         self._process: asyncio.subprocess.Process
         self._gone: asyncio.Task[None]
@@ -180,7 +181,10 @@ class Launcher:
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Folder]:
         """A scratch folder of one's own, removed at the end."""
-        name, asked = self._ask({"folder": ""})
+        name, asked = self._spare or self._ask({"folder": ""})
+        self._spare = None
+        with contextlib.suppress(LauncherLost):  # whoever waits for something is told
+            self._spare = self._ask({"folder": ""})  # the next one need not wait
         try:
             _, fds = await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -263,6 +267,9 @@ class Launcher:
         lost = LauncherLost(f"the launcher of programs ended with status {status}")
         if not self._ready.done():
             self._ready.set_exception(lost)
+        if self._spare is not None:
+            self._spare[1].add_done_callback(_close_late)
+            self._spare = None
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(lost)
