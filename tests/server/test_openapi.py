@@ -1,6 +1,7 @@
 """The OpenAPI document: it is valid, it is complete, and what it shows runs and answers as it says."""
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -29,7 +30,16 @@ def examples(path: str) -> dict[str, Any]:
     return shown
 
 
-EXAMPLES, RUN_EXAMPLES = examples("/execute"), examples("/run")
+EXAMPLES, RUN_EXAMPLES, SUBMIT_EXAMPLES = examples("/execute"), examples("/run"), examples("/submit")
+# Of each: whether it is built, compiled and runs; tests that fail; findings about its memory.
+SUBMIT_ANSWERS: dict[str, tuple[tuple[bool, bool, bool], list[int], set[str]]] = {
+    "add": ((True, True, True), [2], set()),
+    "memory": ((True, True, True), [], {"InvalidWrite", "Leak_DefinitelyLost"}),
+    "hang": ((True, True, False), [2], set()),
+    "list": ((False, False, False), [], set()),
+    "error": ((True, False, False), [], set()),
+    "sanitizer": ((True, True, False), [1], {"stack-buffer-overflow"}),
+}
 
 # What each example must answer. Of the keys that are not named, `error` is null.
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -278,3 +288,14 @@ def test_nothing_but_the_assets_is_served(server: Server, path: str) -> None:
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["error"]
+
+
+@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("valgrind")), reason="gcc and valgrind are not installed")
+@pytest.mark.parametrize("name", SUBMIT_EXAMPLES)
+def test_each_example_of_a_submission_answers_as_expected(server: Server, schema: BaseSchema, name: str) -> None:
+    response = server.http.post(f"{server.url}/submit", json=SUBMIT_EXAMPLES[name]["value"], timeout=60)
+    conforms(schema, "/submit", response)
+    answer = response.json()
+    told = (answer["build"], answer["compile"], answer["run"])
+    found = {finding["kind"] for finding in answer["memory"]}
+    assert (told, answer["failed_tests"], found) == SUBMIT_ANSWERS[name]
