@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import report
 from bench.context import Context
-from bench.figures import churn, costs, idle, limits, neighbour, new, runs, wall, warm
+from bench.figures import churn, costs, idle, limits, neighbour, new, runs, submit, wall, warm
 from bench.load import Load, NoCompiler
 from bench.results import Result
 from bench.servers import Echo, PyRunner
@@ -20,6 +20,7 @@ SECTIONS: dict[str, Callable[[Context], Iterator[Result]]] = {
     "warm": warm.measure,
     "new": new.measure,
     "runs": runs.measure,
+    "submit": submit.measure,
     "neighbour": neighbour.measure,
     "limits": limits.measure,
     "idle": idle.measure,

@@ -42,8 +42,9 @@ class Tree:
 
     @classmethod
     def of(cls, server: int) -> "Tree":
-        """The tree as it is now. Zygotes are the server's children, workers are theirs."""
-        zygotes = psutil.Process(server).children()
+        """The tree as it is now. Zygotes are the server's children but for the launcher, workers are theirs."""
+        children = psutil.Process(server).children()
+        zygotes = [child for child in children if "sandbox.launch" not in " ".join(child.cmdline())]
         workers = [worker.pid for zygote in zygotes for worker in zygote.children(recursive=True)]
         return cls(server, tuple(zygote.pid for zygote in zygotes), tuple(workers))
 

@@ -25,7 +25,8 @@ _LENGTH = struct.Struct("<Q")
 _WANTED_AT = 8  # behind the length: the number of the execution that is to be interrupted
 _ANSWERED_AT = 16  # how much of the text has been answered
 _TRUNCATED_AT = 24  # whether some was dropped
-_MARK_AT = 32  # one more than the length before the traceback of an interrupt, which nobody may be told
+_BEGUN_AT = 32  # the number of the execution whose text it is
+_MARK_AT = 40  # one more than the length before the traceback of an interrupt, which nobody may be told
 _TEXT = mmap.PAGESIZE  # the text region begins behind one page of header, which holds its length
 _PYTHON_BUFFER = io.DEFAULT_BUFFER_SIZE  # what more than this waits, CPython passes on
 _KEEP = 64 * 1024  # pages beyond this are given back after a long output
@@ -63,13 +64,16 @@ def unread(fd: int, start: int, output_bytes: int) -> bytes:
     return read(fd, start, end) if answered == 0 else b""
 
 
-def salvage(fd: int, output_bytes: int) -> tuple[bytes, bool]:
+def salvage(fd: int, output_bytes: int, number: int | None = None) -> tuple[bytes, bool]:
     """What a worker that died had printed since its last answer, and whether some was dropped.
 
+    `number`: the execution whose answer has not arrived: its text counts also if the worker had done with it.
     Everything on the tape is hostile: lengths are clamped and reads are bounded.
     """
-    places = (0, _ANSWERED_AT, _TRUNCATED_AT)
-    length, answered, truncated = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in places)
+    places = (0, _ANSWERED_AT, _TRUNCATED_AT, _BEGUN_AT)
+    length, answered, truncated, begun = (_LENGTH.unpack(posix.pread(fd, 8, at).ljust(8, b"\0"))[0] for at in places)
+    if begun == number:
+        answered = 0
     start = raw_start(output_bytes)
     raw = max(0, posix.lseek(fd, 0, os.SEEK_CUR) - start)
     text = read(fd, min(answered, output_bytes), min(length, output_bytes))
@@ -119,7 +123,7 @@ class Tape:
         number: int = _LENGTH.unpack_from(self._map, _WANTED_AT)[0]
         return number
 
-    def begin(self) -> None:
+    def begin(self, number: int = 0) -> None:
         """Drop what has been answered; what threads printed since stays, as the beginning of the next text."""
         with self._lock:
             late = self._map[_TEXT + self._answered : _TEXT + self._length] if self._length > self._answered else b""
@@ -133,6 +137,7 @@ class Tape:
                 self._insert(late)
             self._note_length()
             _LENGTH.pack_into(self._map, _ANSWERED_AT, 0)  # behind it: what was answered never looks unread
+            _LENGTH.pack_into(self._map, _BEGUN_AT, number)
 
     def write_text(self, data: bytes) -> None:
         """Append what `print` writes."""
@@ -310,12 +315,12 @@ class Capture:
         self._streams: dict[str, _Stream] = {}
         sys.stdout = sys.stderr = None  # the zygote's; begin() puts ours there
 
-    def begin(self) -> None:
+    def begin(self, number: int = 0) -> None:
         """Fresh tapes and stdin from its beginning. A closed or missing standard stream is put back, a replaced
         one stays.
         """
-        self.out.begin()
-        self.err.begin()
+        self.out.begin(number)
+        self.err.begin(number)
         self._mend("stdout", self.out, 1, line_buffered=False)
         self._mend("stderr", self.err, 2, line_buffered=True)
         _mend_descriptor(0, self._stdin)

@@ -96,7 +96,7 @@ class Interpreter(code.InteractiveInterpreter):
 
         `number`: which execution this is, counted from 1; an interrupt says which one it means.
         """
-        self._capture.begin()
+        self._capture.begin(number)
         self._budget.begin()
         self._outputs = []
         self._mark = None
@@ -201,12 +201,17 @@ class Interpreter(code.InteractiveInterpreter):
                 status = Status.INTERRUPTED
                 self._mark = self._capture.err.mark()
             self._report(error)
+            error = None  # its frames hold on to what they knew
         if status is Status.INTERRUPTED:
             display.close_figure("all")  # there is no time left to draw them
         elif self._send is not None:
             self._outputs += filter(None, map(self._budget.fit, display.figures(self._budget, self._repr)))
-        self._capture.flush()
+        self._finish()
         return status, result
+
+    def _finish(self) -> None:
+        """What CPython does last."""
+        self._capture.flush()
 
     def _evaluate(self, source: str) -> str | None:
         body, last = self._compile(source)

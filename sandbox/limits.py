@@ -10,6 +10,7 @@ MIB = 2**20
 SOURCE_CHARS = MIB  # longest code and stdin of one execution
 LEAST_RUN_MIB = 64  # memory that a run may ask for
 LOOK_UP_S = 0.5  # for completion and inspection
+LEAST_SUBMISSION_MIB = 16
 ESCAPED_BYTES = 12  # the most that JSON needs for a character
 REQUEST_FRAME_BYTES = 1 + 4 * SOURCE_CHARS  # the errand, and UTF-8
 ANSWER_FRAME_BYTES = 16 * MIB  # rich outputs, apart from the result, whose bound is a setting

@@ -1,6 +1,8 @@
 """A run: one program, judged by the policy, and run to its end as `python -` would run it."""
 
 import atexit
+import gc
+import sys
 import threading
 from types import CodeType
 
@@ -46,7 +48,7 @@ class Program(Interpreter):
         self._is_last = True
         self._ended_as = Status.FAILED, "It ended in a way that cannot be told"
         atexit._clear()  # what the libraries registered is the zygote's
-        ended = self.run(source)
+        ended = self.run(source, number=1)
         peaks = ended.usage.memory_bytes, self._early_peak_bytes, self._meter.read_copied()
         usage = ended.usage._replace(memory_bytes=max(peaks))
         if ended.status is Status.OUT_OF_MEMORY:
@@ -55,6 +57,7 @@ class Program(Interpreter):
         return ended._replace(status=status, result=result, usage=usage)
 
     def _split(self, source: str, flags: int) -> tuple[CodeType, None]:
+        gc.disable()  # a tree is many objects, none of them garbage
         try:
             tree = parse(source, flags)
             finding = policy.examine(tree, source, frozenset(self._terms.modules))
@@ -70,6 +73,8 @@ class Program(Interpreter):
             if self._early_peak_bytes > self._meter.limit_bytes // 2:
                 raise
             raise RecursionError(_TOO_DEEP) from None
+        finally:
+            gc.enable()
         self._has_begun = True
         return code, None
 
@@ -77,13 +82,17 @@ class Program(Interpreter):
         super()._evaluate(source)
         self._ended_as = None
 
-    def _run(self, source: str, number: int) -> tuple[Status, str | None]:
-        ended = super()._run(source, number)
+    def _finish(self) -> None:
         if self._is_last and self._has_begun:
             threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
-            self._capture.flush()
-        return ended
+            super()._finish()
+            # Then the names go, and what has a finalizer tells its last; in it, all of them are still there.
+            sys.last_type = sys.last_value = sys.last_traceback = None
+            sys.modules.pop("__main__", None)
+            self.locals = {}
+            gc.collect()
+        super()._finish()
 
     def _report(self, error: BaseException) -> None:
         if type(error) is _Refused:

@@ -73,18 +73,18 @@ def _serve(life: Life, queue: Queue, jail: Jail) -> NoReturn:
     meter = MemoryMeter(jail.limits.memory_bytes)
     if life is Life.RUN:
         program = Program(main_module(), capture, output_bytes, meter)
-        _prepare(program, meter, jail, answers)
+        _prepare(program, meter, jail, answers, deeper=1)
         _run_one(program, meter, jail, requests, answers)
     else:
         interpreter = Interpreter(main_module(), capture, output_bytes, meter)
-        _prepare(interpreter, meter, jail, answers)
+        _prepare(interpreter, meter, jail, answers, deeper=0)
         _run_all(interpreter, requests, answers)
     posix._exit(0)
 
 
-def _prepare(interpreter: Interpreter, meter: MemoryMeter, jail: Jail, answers: int) -> None:
-    """Warm it, confine this process, and say that it is ready."""
-    _warm(interpreter)
+def _prepare(interpreter: Interpreter, meter: MemoryMeter, jail: Jail, answers: int, *, deeper: int) -> None:
+    """Warm it, confine this process, and say that it is ready. `deeper`: frames below code beyond those of now."""
+    _warm(interpreter, deeper)
     meter.begin()
     try:
         jail.enter()
@@ -146,7 +146,7 @@ def _reseed() -> None:
         numpy.random.seed(int.from_bytes(posix.urandom(4)))  # a number: gathering entropy itself costs 0.4 MB
 
 
-def _warm(interpreter: Interpreter) -> None:
+def _warm(interpreter: Interpreter, deeper: int) -> None:
     """Touch what a first execution touches, and hide the depth of our own frames from the recursion limit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -155,7 +155,7 @@ def _warm(interpreter: Interpreter) -> None:
     sys.setrecursionlimit(_PROBE_LIMIT)
     interpreter.run(_DEPTH_PROBE)
     sys.setrecursionlimit(limit)
-    hide_own_depth(_PROBE_LIMIT - space["_n"])
+    hide_own_depth(_PROBE_LIMIT - space["_n"] + deeper)
     for source in _WARM_UP:
         interpreter.run(source)
     for name in ("_f", "_n"):

@@ -28,11 +28,13 @@ from typing import Any, NoReturn
 
 from sandbox import capture, worker
 from sandbox.confine.jail import Jail, Plan
+from sandbox.confine.libc import call
 from sandbox.limits import Limits
 from sandbox.stubs.installation import install_all
 from sandbox.tiers import TIERS
 
 MESSAGE_BYTES = 4096
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def preload(tier: str) -> list[str]:
@@ -56,6 +58,7 @@ def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)  # a Ctrl-C in the terminal is the server's to handle
     control = socket.socket(fileno=control_fd)
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # processes that a worker without the wall left
     jail = Jail(Plan(tuple(plan["steps"]), frozenset(plan["required"])), Limits(**limits))
     jail.build()
     with tempfile.TemporaryDirectory(prefix="pyrunner-") as scratch:
@@ -94,6 +97,7 @@ class Zygote:
                     self._spawn(**json.loads(message)["spawn"])
                 else:
                     return
+            self._reap_orphans()
 
     def _hear(self) -> bytes:
         try:
@@ -127,7 +131,9 @@ class Zygote:
         except OSError as error:
             self._say({"refused": f"{error.strerror} ({errno.errorcode.get(error.errno or 0)})"})
         else:
-            send_fds(self._control, [json.dumps({"worker": pid}).encode()], [pidfd, ask, tell, stdin, stdout, stderr])
+            with suppress(ConnectionError):  # the server was killed: the next message is its end
+                told = json.dumps({"worker": pid}).encode()
+                send_fds(self._control, [told], [pidfd, ask, tell, stdin, stdout, stderr])
         finally:
             for fd in opened:
                 posix.close(fd)
@@ -139,6 +145,14 @@ class Zygote:
         with suppress(ProcessLookupError, PermissionError):
             posix.killpg(pid, signal.SIGKILL)  # still a zombie, so its number is nobody else's
         self._say({"exit": pid, "status": posix.waitpid(pid, 0)[1]})
+
+    def _reap_orphans(self) -> None:
+        ours = self._children.values()
+        with suppress(ChildProcessError):
+            while found := posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT):
+                if found.si_pid in ours:
+                    return  # its own turn comes by its descriptor
+                posix.waitpid(found.si_pid, 0)
 
     def _say(self, message: dict[str, Any]) -> None:
         with suppress(ConnectionError, BrokenPipeError):  # the server was killed: the next message is its end

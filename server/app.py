@@ -8,12 +8,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from judge.judge import Judge
+from sandbox.limits import MIB
 from server import errors
 from server.body import BodyBudget
 from server.middleware import Entrance
 from server.routes import documentation, health, lookups, notebook, sessions
 from server.routes.execute import Execute
 from server.routes.run import Run
+from server.routes.submit import Submit
 from server.settings import Settings
 from server.turns import Turns
 from sessions.errors import SessionsError
@@ -28,9 +31,13 @@ class Application(Entrance):
     def __init__(self, starlette: Starlette, settings: Settings) -> None:
         starlette.state.budget = budget = BodyBudget()
         starlette.state.run_turns = turns = Turns("runs", settings.runs_at_once, settings.run_queue_size)
+        starlette.state.submit_turns = submit_turns = Turns(
+            "submissions", settings.submissions_at_once, settings.submit_queue_size
+        )
         direct: dict[str, ASGIApp] = {
             "/execute": Execute(settings, starlette.state, budget),
             "/run": Run(settings, starlette.state, budget, turns),
+            "/submit": Submit(settings, starlette.state, budget, submit_turns),
         }
         for path, app in direct.items():
             starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
@@ -39,8 +46,8 @@ class Application(Entrance):
 
     def drain(self, seconds: float) -> None:
         """Take no new work; what still runs after `seconds` is ended."""
-        owners: list[SessionManager | Runs] = [
-            getattr(self.state, name) for name in ("sessions", "runs") if hasattr(self.state, name)
+        owners: list[SessionManager | Runs | Judge] = [
+            getattr(self.state, name) for name in ("sessions", "runs", "judge") if hasattr(self.state, name)
         ]
         for owner in owners:
             owner.drain(seconds)
@@ -70,7 +77,17 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
             tiers=settings.run_tiers,
             pool_size=settings.run_pool_size,
         )
-        async with zygotes as app.state.zygotes, manager as app.state.sessions, runs as app.state.runs:
+        judge = Judge(
+            settings.plan,
+            cache_bytes=settings.submit_cache_mb * MIB,
+            output_bytes=settings.output_limit_kb * 1024,
+        )
+        async with (
+            zygotes as app.state.zygotes,
+            manager as app.state.sessions,
+            runs as app.state.runs,
+            judge as app.state.judge,
+        ):
             yield
 
     app = Starlette(
@@ -91,6 +108,7 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a redirect has no sentence, and POST with a body fares badly
     app.state.settings = settings
     app.state.sandbox = sandbox or {}
     return Application(app, settings)

@@ -14,7 +14,7 @@ from server.errors import BadBody
 Model = TypeVar("Model", bound=BaseModel)
 
 _MOST_BYTES_UNDER_WAY = 128 * 2**20
-MOST_BYTES = 2 * ESCAPED_BYTES * SOURCE_CHARS + 4096  # code and stdin, every character of them escaped
+MOST_BYTES = 3 * ESCAPED_BYTES * SOURCE_CHARS + 64 * 1024  # code, tests and stdin, every character of them escaped
 
 
 class ClientGone(Exception):

@@ -1,9 +1,14 @@
-"""Noticing that a client has left while its execution waits or runs."""
+"""Noticing that a client has left while what it asked for waits or runs."""
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.types import Receive
+
+from server.body import ClientGone
+
+T = TypeVar("T")
 
 
 class Departure:
@@ -27,3 +32,14 @@ class Departure:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._on_leave()
+
+
+async def unless_it_left(running: asyncio.Task[T]) -> T:
+    """Its outcome. Raises ClientGone when it was cancelled because its client has left."""
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr] # the server itself stops waiting
+            running.cancel()
+            raise
+        raise ClientGone from None

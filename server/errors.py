@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from judge.errors import Draining, Fault, JudgeError, Unavailable
 from server.turns import QueueFull
 from sessions import errors
 
@@ -40,6 +41,15 @@ def refusal(error: errors.SessionsError) -> JSONResponse:
     if isinstance(error, errors.Fault):
         log.error("%s", error)
     return _problem(status, {"error": str(error)})
+
+
+def unjudged(error: JudgeError) -> JSONResponse:
+    """The answer when a submission could not be judged: nothing that it did."""
+    if isinstance(error, Fault):
+        log.error("%s", error)
+        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"Submissions cannot be judged now: {error}"})
+    assert isinstance(error, (Draining, Unavailable))
+    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
 
 
 def bad_body(error: BadBody) -> JSONResponse:

@@ -1,10 +1,14 @@
 """The bodies of requests and answers. The OpenAPI document is generated from them."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sandbox.limits import LEAST_RUN_MIB, MIB, SOURCE_CHARS
+from judge.flags import MOST_FLAGS
+from judge.submission import Report
+from judge.submission import Verdict as TestVerdict
+from sandbox.limits import LEAST_RUN_MIB, LEAST_SUBMISSION_MIB, MIB, SOURCE_CHARS
 from sandbox.outcome import Error, Outcome, RunOutcome, Verdict
 
 
@@ -45,6 +49,54 @@ class RunRequest(BaseModel):
         Annotated[int, Field(ge=LEAST_RUN_MIB), _WHOLE] | None,
         Field(description="memory limit in MiB, up to the server's maximum"),
     ] = None
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+_Flag = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class SubmitRequest(BaseModel):
+    """C code, with what it is to be held against."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    code: Annotated[str, Field(min_length=1, max_length=SOURCE_CHARS, description="C code without a main()")]
+    tests: Annotated[
+        str | None,
+        Field(max_length=SOURCE_CHARS, description="C statements; each `assert(condition)` in them is a test"),
+    ] = None
+    timeout: Annotated[
+        Annotated[int, Field(ge=1), _WHOLE] | None,
+        Field(description="seconds for all of it, up to the server's maximum; 15 by default"),
+    ] = None
+    per_test_timeout: Annotated[
+        Annotated[int, Field(ge=1), _WHOLE] | None,
+        Field(alias="perTestTimeout", description="seconds for each test; 5 by default"),
+    ] = None
+    whitelisted: Annotated[
+        list[_Name] | None,
+        Field(
+            max_length=1000,
+            description="the only functions and headers (`stdio.h`) that the code may use, besides its own; an empty "
+            "list is none",
+        ),
+    ] = None
+    blacklisted: Annotated[
+        list[_Name] | None, Field(max_length=1000, description="functions and headers that the code may not use")
+    ] = None
+    flags: Annotated[
+        list[_Flag] | None,
+        Field(
+            max_length=MOST_FLAGS,
+            description="for the compiler: standards, warnings, -O, -fsanitize=address,undefined; -Wall by default",
+        ),
+    ] = None
+    stdin: Annotated[str | None, Field(max_length=SOURCE_CHARS, description="what the program reads")] = None
+    memory_limit: Annotated[
+        Annotated[int, Field(ge=LEAST_SUBMISSION_MIB), _WHOLE] | None,
+        Field(description="MiB that the program may use, up to the server's maximum"),
+    ] = None
+    valgrind: Annotated[bool, Field(description="whether its memory is checked")] = True
 
 
 class Partial(BaseModel):
@@ -122,6 +174,67 @@ class RunAnswer(BaseModel):
     truncated: bool = Field(description="some output was dropped at the limit")
 
 
+class TestDetail(BaseModel):
+    """One assert of the tests."""
+
+    number: int = Field(description="from 1")
+    source: str
+    verdict: TestVerdict
+    signal: str | None = Field(description="that ended the program in it")
+    seconds: float | None = Field(description="null when it did not run")
+    output: str = Field(description="what was printed since the test before it")
+    detail: str | None = Field(description="in words, when it neither passed nor failed")
+
+
+class DiagnosticDetail(BaseModel):
+    """What the compiler or the linker says."""
+
+    line: int | None
+    column: int | None
+    severity: Literal["error", "warning", "note"]
+    option: str | None = Field(description="the flag that brought it up")
+    message: str
+    place: Literal["code", "tests", "linker"] = Field(description="whose line it is")
+
+
+class FrameDetail(BaseModel):
+    """One of the submission's own functions on the stack."""
+
+    function: str
+    line: int | None
+    place: Literal["code", "tests"]
+
+
+class MemoryDetail(BaseModel):
+    """What valgrind or a sanitizer found."""
+
+    kind: str
+    message: str
+    bytes: int | None = Field(description="lost, for a leak")
+    line: int | None = Field(description="of the code: the innermost call that is in it")
+    stack: list[FrameDetail] = Field(description="the innermost call first")
+
+
+class SubmitAnswer(BaseModel):
+    """What became of the submission. All keys are always there."""
+
+    build: bool = Field(description="false when a list refuses a name in the code")
+    compile: bool
+    run: bool = Field(description="false when it crashed or passed a time limit, or did not run")
+    output: str = Field(description="what was printed, with a line for each test")
+    compilation_time: float = Field(description="seconds; 0 when nothing had to be compiled again, -1 when not reached")
+    run_time: float = Field(description="seconds; -1 when not reached")
+    valgrind: str = Field(description="what was found about its memory, in words")
+    formatted_response: list[tuple[int, str]] = Field(description="line of the code and message of each error")
+    failed_tests: list[int] = Field(description="numbers of tests that failed, crashed, hung or were not reached")
+    tests_detail: list[TestDetail]
+    diagnostics: list[DiagnosticDetail]
+    memory: list[MemoryDetail]
+    truncated: bool = Field(description="some output was dropped at the limit")
+    detail: str | None = Field(description="why it did not run to its end, in words")
+    cached: bool = Field(description="the same source had been compiled before")
+
+
 class SessionInfo(BaseModel):
     """One session."""
 
@@ -189,11 +302,22 @@ class SessionFigures(BaseModel):
     warm: int = Field(description="workers ready for new sessions")
 
 
-class RunFigures(BaseModel):
-    active: int = Field(description="runs that have their turn")
+class TurnFigures(BaseModel):
+    """A queue."""
+
+    active: int = Field(description="how many have their turn")
     at_once: int = Field(description="how many may have it")
     waiting: int
     max_waiting: int
+
+
+class RunFigures(TurnFigures):
+    warm: dict[str, int] = Field(description="workers ready for runs, of each tier of libraries")
+
+
+class SubmissionFigures(TurnFigures):
+    versions: dict[str, str] = Field(description="of gcc and valgrind; empty until they are known")
+    unavailable: str | None = Field(description="why submissions cannot be judged")
 
 
 class Health(BaseModel):
@@ -204,6 +328,7 @@ class Health(BaseModel):
     sessions: SessionFigures
     limits: LimitFigures = Field(description="of sessions and executions")
     runs: RunFigures
+    submissions: SubmissionFigures
     workers: dict[str, str] = Field(description="each tier of workers: `ready`, `loading` or `down`")
     sandbox: dict[str, str] = Field(description="each step of the wall around workers, and how it is there")
 
@@ -254,6 +379,34 @@ def run_answer(outcome: RunOutcome) -> RunAnswer:
         error=outcome.error,
         truncated=outcome.printed.truncated,
     )
+
+
+def submit_answer(report: Report) -> SubmitAnswer:
+    """The body of a submission's answer."""
+    return SubmitAnswer(
+        build=report.built,
+        compile=report.compiled,
+        run=report.ran,
+        output=report.output,
+        compilation_time=_seconds(report.compilation_s),
+        run_time=_seconds(report.run_s),
+        valgrind=report.valgrind,
+        formatted_response=list(report.formatted_response),
+        failed_tests=list(report.failed_tests),
+        tests_detail=[
+            TestDetail(**{**asdict(test), "seconds": None if test.seconds is None else _seconds(test.seconds)})
+            for test in report.tests
+        ],
+        diagnostics=[DiagnosticDetail(**asdict(diagnostic)) for diagnostic in report.diagnostics],
+        memory=[MemoryDetail(**asdict(finding)) for finding in report.memory],
+        truncated=report.truncated,
+        detail=report.detail,
+        cached=report.cached,
+    )
+
+
+def _seconds(seconds: float) -> float:
+    return round(seconds, 6)
 
 
 def refusal(session_id: str | None, error: Error, detail: str) -> ExecuteAnswer:

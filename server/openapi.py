@@ -21,6 +21,8 @@ from server.models import (
     RunRequest,
     SessionInfo,
     SessionList,
+    SubmitAnswer,
+    SubmitRequest,
 )
 from server.settings import VERSION, Settings
 
@@ -28,6 +30,7 @@ _ABOUT = """Runs Python code and answers what it printed and what its last line 
 
 `POST /execute` without an `id` opens a session. Send the `id` of its answer with the next code, and that code finds
 the variables, functions and imports of the code before it. `POST /run` runs a program once, in a process of its own.
+`POST /submit` compiles C code, runs it against tests, and checks its use of memory.
 
 Whatever the code does, the status is 200: the traceback of an exception is in `stderr`, and `error` says why the
 server stopped or refused an execution. Any other status comes with a sentence in `error`.
@@ -73,6 +76,47 @@ _RUN_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "symbols": ("Symbolic mathematics, within 15 s", {"code": _SYMBOLS, "timeout": 15}),
     "violation": ("What is not allowed: nothing runs", {"code": "import os\nprint(os.listdir('/'))"}),
     "endless": ("An endless loop: ended at its limit", {"code": "print('before')\nwhile True: pass", "timeout": 1}),
+}
+
+_ADD = "int add(int a, int b) {\n    return a + b;\n}"
+_TAIL = """\
+#include <stdlib.h>
+
+int *last(int *values, int count) {
+    int *copy = malloc(count * sizeof(int));
+    for (int i = 0; i <= count; i++)
+        copy[i] = values[i];
+    return &copy[count - 1];
+}"""
+_SUM = "int sum(int n) {\n    int total = 0;\n    while (n >= 0)\n        total += n;\n    return total;\n}"
+
+_SUBMIT_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "add": ("A function and its tests", {"code": _ADD, "tests": "assert(add(1, 2) == 3);\nassert(add(2, 2) == 5);"}),
+    "memory": (
+        "What valgrind finds",
+        {"code": _TAIL, "tests": "int values[] = {1, 2, 3};\nassert(*last(values, 3) == 3);"},
+    ),
+    "hang": (
+        "A test that hangs costs only itself",
+        {
+            "code": _SUM,
+            "tests": "assert(sum(-1) == 0);\nassert(sum(3) == 6);\nassert(sum(-2) == 0);",
+            "perTestTimeout": 1,
+        },
+    ),
+    "list": (
+        "A function that is not allowed",
+        {"code": '#include <stdlib.h>\nvoid f(void) {\n    system("ls");\n}', "blacklisted": ["system"]},
+    ),
+    "error": ("A mistake that the compiler finds", {"code": "int f(void) {\n    return x;\n}"}),
+    "sanitizer": (
+        "AddressSanitizer instead of valgrind",
+        {
+            "code": _TAIL,
+            "tests": "int values[] = {1};\nassert(*last(values, 1) == 1);",
+            "flags": ["-std=c11", "-fsanitize=address,undefined"],
+        },
+    ),
 }
 
 _REFUSALS: dict[int, tuple[str, type[Problem]]] = {
@@ -148,6 +192,10 @@ OPERATIONS = (
         "post", "/run", "run", "Runs", "Run a Python program once", 200, "What the program did",
         RunAnswer, (400, 413, 415, 422, 429, 503), RunRequest, _RUN_EXAMPLES,
     ),
+    Operation(
+        "post", "/submit", "submit", "Submissions", "Compile, run, test and memory-check C code", 200,
+        "What became of it", SubmitAnswer, (400, 413, 415, 422, 429, 503), SubmitRequest, _SUBMIT_EXAMPLES,
+    ),
     Operation("get", "/sessions", "listSessions", "Sessions", "List the open sessions", 200,
               "The oldest first; ids are cut short where the server's settings say so", SessionList),
     Operation("get", "/sessions/{id}", "showSession", "Sessions", "Show a session", 200, "Its figures",
@@ -187,6 +235,8 @@ def document(settings: Settings) -> dict[str, Any]:
         ("ExecuteRequest", "timeout", settings.max_timeout_seconds),
         ("RunRequest", "timeout", settings.run_max_timeout_seconds),
         ("RunRequest", "memory_limit", settings.run_max_memory_limit_mb),
+        ("SubmitRequest", "timeout", settings.submit_max_timeout_seconds),
+        ("SubmitRequest", "memory_limit", settings.submit_max_memory_limit_mb),
     ):
         schemas[model]["properties"][name]["anyOf"][0]["maximum"] = most
     paths: dict[str, dict[str, Any]] = {}

@@ -28,6 +28,8 @@ _DEFAULT_AND_MOST = (
     ("timeout_seconds", "max_timeout_seconds"),
     ("run_timeout_seconds", "run_max_timeout_seconds"),
     ("run_memory_limit_mb", "run_max_memory_limit_mb"),
+    ("submit_timeout_seconds", "submit_max_timeout_seconds"),
+    ("submit_memory_limit_mb", "submit_max_memory_limit_mb"),
 )
 
 
@@ -76,9 +78,21 @@ class Settings(BaseSettings):
     run_libraries: Literal["all", "numpy", "plain"] = _setting(
         "all", "libraries that runs find loaded, if they import them"
     )
-    run_concurrency: int | None = _setting(None, "runs at the same time; by default one per core", ge=1, le=1000)
+    run_concurrency: int = _setting(0, "runs at the same time; 0 for one per core", ge=0, le=1000)
     run_queue_size: int = _setting(100, "runs that may wait for their turn", ge=0, le=10000)
     run_pool_size: int = _setting(2, "workers kept warm for runs, of each tier of libraries", ge=0, le=100)
+    submit_timeout_seconds: int = _setting(15, "time limit of a submission that asks for none", ge=1, le=3600)
+    submit_max_timeout_seconds: int = _setting(60, "highest `timeout` that a submission may ask for", ge=1, le=3600)
+    submit_test_timeout_seconds: int = _setting(5, "time limit of each test of a submission", ge=1, le=3600)
+    submit_memory_limit_mb: int = _setting(
+        256, "MiB that a submission's program may use if it asks for no limit of its own", ge=16, le=65536
+    )
+    submit_max_memory_limit_mb: int = _setting(
+        1024, "highest `memory_limit` that a submission may ask for", ge=16, le=65536
+    )
+    submit_concurrency: int = _setting(0, "submissions at the same time; 0 for one per core", ge=0, le=1000)
+    submit_queue_size: int = _setting(100, "submissions that may wait for their turn", ge=0, le=10000)
+    submit_cache_mb: int = _setting(64, "MiB of compiled submissions that are kept", ge=0, le=65536)
     allowed_hosts: str | None = _setting(
         None, "names that a Host header may have, or *; by default any, but on loopback only this machine's own"
     )
@@ -130,6 +144,10 @@ class Settings(BaseSettings):
     @property
     def runs_at_once(self) -> int:
         return self.run_concurrency or len(os.sched_getaffinity(0))
+
+    @property
+    def submissions_at_once(self) -> int:
+        return self.submit_concurrency or len(os.sched_getaffinity(0))
 
     @property
     def is_local(self) -> bool:

@@ -50,8 +50,8 @@ class SessionRuns(Refusal):
 
 
 class Draining(Refusal):
-    def __init__(self) -> None:
-        super().__init__("the server is shutting down: no new execution is taken")
+    def __init__(self, what: str = "no new execution is taken") -> None:
+        super().__init__(f"the server is shutting down: {what}")
 
 
 class Fault(SessionsError):

@@ -59,12 +59,13 @@ class Pool:
         self._takers.append(taker)
         self._refill()
         try:
-            return await asyncio.wait_for(taker, _BIRTH_S)
+            async with asyncio.timeout(_BIRTH_S):  # wait_for may lose a cancellation
+                return await taker
         except TimeoutError:
             raise NoWorker(f"no worker was ready within {_BIRTH_S:.0f} s") from None
         except asyncio.CancelledError:
             if taker.done() and not taker.cancelled():  # handed over this moment
-                self._warm.append(taker.result())
+                self._keep(taker.result())
             raise
         finally:
             if taker in self._takers:
@@ -129,10 +130,16 @@ class Pool:
                 taker.set_result(process)
                 return
         if zygote is self._best():
-            self._warm.append(process)
+            self._keep(process)
         else:
             process.kill("a better one takes its place")
             self._refill_soon()
+
+    def _keep(self, process: SessionProcess) -> None:
+        if len(self._warm) < self._size:
+            self._warm.append(process)
+        else:
+            process.kill("nobody waits for it any more")
 
     def _on_ready(self, zygote: ZygoteProcess) -> None:
         if zygote is self._best():

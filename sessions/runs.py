@@ -1,6 +1,7 @@
 """The one owner of runs: each has a fresh worker of the tier that its imports need, and takes it along at its end."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Self
 from sandbox import wire
 from sandbox.limits import MIB, Limits
 from sandbox.outcome import Ended, Error, Printed, RunOutcome, Status, Usage, Verdict
-from sandbox.tiers import TIERS
+from sandbox.tiers import TIERS, needed
 from sandbox.worker import Life
 from sessions.errors import Draining, WorkerLost
 from sessions.execution import Execution
@@ -18,6 +19,9 @@ from sessions.session_process import SessionProcess
 from sessions.watchdog import Watchdog
 from sessions.zygotes import Zygotes
 
+_IMPORTS = re.compile(r"^[ \t]*(?:import|from)\b(.*)$", re.MULTILINE)
+_WORD = re.compile(r"\w+")
+_GUESSED_CHARS = 20_000  # of a program: its imports are at its beginning, and looking is done in the server
 _MOST_SENTENCE_CHARS = 1000  # of what a worker says about its program
 
 
@@ -65,19 +69,20 @@ class Runs:
         Raises Draining; NoWorker when the fault is ours.
         """
         limits = replace(self._limits, wall_s=execution.wall_s, memory_bytes=memory_bytes)
-        checked = await self._run_in(self._tiers[0], execution, limits)
-        if checked.ended is None or checked.ended.status is not Status.ELSEWHERE:
-            return checked.outcome()
-        # The worker has only read the program. Reading may take long, and counts.
-        left_s = max(0.001, execution.wall_s - checked.took_s)
-        tier = self._tier_for(checked.ended.result or "")
-        return (await self._run_in(tier, replace(execution, wall_s=left_s), limits)).outcome()
+        run = await self._run_in(self._tier_for(_guess(execution.code)), execution, limits)
+        if run.ended is not None and run.ended.status is Status.ELSEWHERE:
+            # That worker has only read the program. Reading may take long, and counts.
+            left_s = max(0.001, execution.wall_s - run.took_s)
+            tier = self._tier_for(run.ended.result or "")
+            run = await self._run_in(tier, replace(execution, wall_s=left_s), limits)
+        return run.outcome()
 
     async def _run_in(self, tier: str, execution: Execution, limits: Limits) -> "_Run":
         if self._draining:
             raise Draining
         process = await self._pools[tier].take()
-        served = [needed for needed in TIERS if self._tier_for(needed) == tier]
+        order = list(TIERS)
+        served = [name for name in TIERS if order.index(self._tier_for(name)) <= order.index(tier)]
         terms = wire.terms(wire.Terms(limits.memory_bytes, self._modules, served))
         run = _Run(process, limits)
         self._running.add(run)
@@ -87,16 +92,26 @@ class Runs:
             self._running.discard(run)
             process.kill("its run is over")
         if run.was_ended:
-            raise Draining
+            raise Draining("the run was ended before it was done")
         return run
 
-    def _tier_for(self, needed: str) -> str:
-        return needed if needed in self._tiers else self._tiers[-1]
+    def _tier_for(self, wanted: str) -> str:
+        return wanted if wanted in self._tiers else self._tiers[-1]
+
+    def warm(self) -> dict[str, int]:
+        """How many workers of each tier are ready."""
+        return {tier: pool.warm for tier, pool in self._pools.items()}
 
     def _end_all(self) -> None:
         for run in self._running:
             run.was_ended = True
             run.kill(Error.INTERRUPTED, "the server stops")
+
+
+def _guess(code: str) -> str:
+    """The tier that a program seems to need, by the look of its import lines; the worker reads it properly."""
+    lines = _IMPORTS.findall(code[:_GUESSED_CHARS])
+    return needed({word for line in lines for word in _WORD.findall(line)})
 
 
 class _Run:
@@ -152,7 +167,9 @@ class _Run:
         if self.ended is None:
             usage = Usage(self.took_s, max(self._peak_bytes, self._watchdog.growth_bytes))
             return RunOutcome(*self._loss(), self._printed, usage)
-        return RunOutcome(*self._end(), self._printed, self.ended.usage)
+        told = self.ended.usage  # by the worker, which may lie
+        usage = Usage(min(told.wall_s, self.took_s), max(told.memory_bytes, self._watchdog.growth_bytes))
+        return RunOutcome(*self._end(), self._printed, usage)
 
     def _end(self) -> tuple[Verdict, str | None]:
         assert self.ended is not None
@@ -160,7 +177,9 @@ class _Run:
             return Verdict.SUCCESS, None
         if self.ended.status is Status.OUT_OF_MEMORY:
             return Verdict.MEMORY_EXCEEDED, self._memory_sentence()
-        return Verdict.ERROR, (self.ended.result or "it failed")[:_MOST_SENTENCE_CHARS]
+        if self.ended.status is not Status.FAILED or not self.ended.result:
+            return Verdict.ERROR, "The run crashed: its worker broke the protocol"
+        return Verdict.ERROR, self.ended.result[:_MOST_SENTENCE_CHARS]
 
     def _loss(self) -> tuple[Verdict, str]:
         if self._killed_by is Error.TIMEOUT:

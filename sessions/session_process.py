@@ -144,9 +144,9 @@ class SessionProcess:
         return not self._reader.holds_half_a_frame and not select.select([self._fds.answers], [], [], 0)[0]
 
     def remains(self) -> Printed:
-        """What a worker that is lost had printed since its last answer."""
-        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes)
-        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes)
+        """What a worker that is lost had printed since its last answer that has arrived."""
+        out, out_cut = capture.salvage(self._fds.stdout, self.limits.output_bytes, self._asked)
+        err, err_cut = capture.salvage(self._fds.stderr, self.limits.output_bytes, self._asked)
         return Printed(capture.decode(out, cut=True), capture.decode(err, cut=True), out_cut or err_cut)
 
     def memory_growth(self) -> int:

@@ -58,11 +58,17 @@ class Server:
 
     def ask(self, code: str, id: str | None = None, **fields: Any) -> HTTPConnection:
         """POST /execute on a connection of its own; it has arrived when this returns. See `answer_on`."""
-        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=60)
-        body = json.dumps({"code": code, "id": id, **fields})
-        connection.request("POST", "/execute", body, {"Content-Type": "application/json"})
-        self.health()  # one event loop serves both: what was sent before has been seen
-        return connection
+        return self._ask("/execute", {"code": code, "id": id, **fields})
+
+    def run(self, code: str, **fields: Any) -> dict[str, Any]:
+        """POST /run; the answer must be a 200."""
+        answer = self.http.post(f"{self.url}/run", json={"code": code, **fields}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def ask_run(self, code: str, **fields: Any) -> HTTPConnection:
+        """POST /run on a connection of its own; it has arrived when this returns. See `answer_on`."""
+        return self._ask("/run", {"code": code, **fields})
 
     def session(self, id: str) -> dict[str, Any]:
         """GET /sessions/{id}: its figures."""
@@ -97,6 +103,12 @@ class Server:
         finally:
             self.process.kill()
 
+    def _ask(self, path: str, body: dict[str, Any]) -> HTTPConnection:
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=60)
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        self.health()  # one event loop serves both: what was sent before has been seen
+        return connection
+
     def _warm(self, tier: str) -> bool:
         health = self.health()
         return health["workers"].get(tier) == "ready" and health["sessions"]["warm"] > 0
@@ -112,7 +124,7 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 def answer_on(connection: HTTPConnection) -> dict[str, Any]:
-    """The answer to what `Server.ask` asked for."""
+    """The answer to what `Server.ask` or `Server.ask_run` asked for."""
     with connection.getresponse() as answer:
         assert answer.status == 200
         body = json.loads(answer.read())

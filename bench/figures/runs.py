@@ -10,7 +10,7 @@ from bench.context import Context
 from bench.load import Call
 from bench.processes import Tree
 from bench.results import Figure, Result, Row
-from bench.servers import POOL_SIZE, PyRunner, until
+from bench.servers import POOL_SIZE, PyRunner, health, until
 
 PLAIN = Call(run_body(cold.PRINT), b'"status":"success","stdout":"1\\n"', "/run")
 SIX = Call(run_body(cold.SIX), b'"status":"success","stdout":"68880.0\\n"', "/run")
@@ -19,7 +19,6 @@ _PAUSE_S = 0.01  # before each timed run, so that all of them meet a server at r
 _WARM_S = 0.5
 _PATIENCE_S = 60.0
 _POOLED = 2  # workers of each tier
-_TIERS = 3
 
 
 def measure(context: Context) -> Iterator[Result]:
@@ -57,15 +56,15 @@ def _against_cold(name: str, run: list[float], process: list[float], at_most: fl
 def _paced(server: PyRunner, code: str, rounds: int, each: int) -> tuple[list[float], list[float]]:
     """Seconds of runs, each of a server at rest, and of cold processes, one a round."""
     warm, process = [], []
-    with server.connect() as http:
-        for _ in range(rounds):
-            process.append(cold.seconds(code))
+    for _ in range(rounds):
+        process.append(cold.seconds(code))  # without a connection, which the server would not keep for so long
+        with server.connect() as http:
             warm += [_timed_run(server, http, code) for _ in range(each)]
     return warm, process
 
 
 def _timed_run(server: PyRunner, http: Connection, code: str) -> float:
-    wait_full(server)
+    wait_full(server, http)
     time.sleep(_PAUSE_S)
     answer, seconds = http.run(code)
     if answer["status"] != "success" or not answer["stdout"]:
@@ -73,10 +72,14 @@ def _timed_run(server: PyRunner, http: Connection, code: str) -> float:
     return seconds
 
 
-def wait_full(server: PyRunner) -> None:
+def wait_full(server: PyRunner, http: Connection) -> None:
     """Wait until each pool is full, and the workers of earlier runs are gone."""
-    full = POOL_SIZE + _TIERS * _POOLED
-    until(lambda: len(Tree.of(server.pid).workers) == full, f"{full} workers", _PATIENCE_S)
+
+    def full() -> bool:
+        warm = health(http)["runs"]["warm"].values()
+        return min(warm) == _POOLED and len(Tree.of(server.pid).workers) == POOL_SIZE + sum(warm)
+
+    until(full, "full pools and nothing else", _PATIENCE_S)
 
 
 def _sustained(context: Context, server: PyRunner, named: str, call: Call, at_least: float) -> Iterator[Result]:
@@ -112,5 +115,6 @@ def _churn(context: Context, server: PyRunner, count: int) -> int:
 
 
 def _held(server: PyRunner) -> held.Held:
-    wait_full(server)
+    with server.connect() as http:
+        wait_full(server, http)
     return held.at_rest(server)

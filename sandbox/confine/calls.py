@@ -55,6 +55,14 @@ class Policy:
     allowed: tuple[Row, ...]
     refused: dict[int, tuple[Row, ...]] = field(default_factory=dict)
 
+    def widened(self, *rows: Row | Checked) -> "Policy":
+        """The same, but for the calls that `rows` name: these hold instead of what was said of them."""
+        named = {name for row in rows for name in (row.call if isinstance(row, Checked) else row.calls).split()}
+        kept = tuple(row for row in self.checked if row.call not in named)
+        checked = tuple(row for row in rows if isinstance(row, Checked))
+        allowed = tuple(row for row in rows if isinstance(row, Row))
+        return Policy(checked + kept, allowed + self.allowed, self.refused)  # the first that names a call holds
+
 
 _O_CHANGES = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000 | 0o20000000  # WRONLY RDWR CREAT TRUNC APPEND __O_TMPFILE
 _MAP_SHARED_ANONYMOUS, _MAP_GROWSDOWN = 0x01 | 0x20, 0x100

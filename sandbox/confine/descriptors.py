@@ -29,3 +29,18 @@ def park(fd: int) -> int:
     parked = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_KEPT)
     posix.close(fd)
     return parked
+
+
+def place(standard: Sequence[int], *others: tuple[int, int]) -> None:
+    """Make `standard` the descriptors 0, 1, 2 and so on, each of `others` (from, to) what it says, and close the rest.
+
+    The standard ones outlive an exec, the others do not.
+    """
+    parked = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _PARKING) for fd in (*standard, *(fd for fd, _ in others))]
+    posix.closerange(0, _PARKING)
+    for number, fd in enumerate(parked[: len(standard)]):
+        posix.dup2(fd, number, inheritable=True)
+    for (_, number), fd in zip(others, parked[len(standard) :], strict=True):
+        posix.dup2(fd, number, inheritable=False)
+    posix.closerange(_PARKING, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (NOFILE, NOFILE))

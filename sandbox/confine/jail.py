@@ -86,7 +86,7 @@ class Jail:
     def lower_memory(self, memory_bytes: int) -> None:
         """In a confined worker: allow less memory than `limits` do."""
         if self._holds("limits"):
-            rlimits.lower_memory(self.limits.memory_bytes - memory_bytes)
+            rlimits.lower_memory(memory_bytes)
 
     def _set_limits(self) -> str:
         file_bytes = (

@@ -17,8 +17,9 @@ from pathlib import Path
 from sandbox.confine.libc import call
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x40000000
+_NEWPID = 0x20000000
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_RDONLY, _MS_REMOUNT = 0x1000, 0x4000, 0x40000, 0x1, 0x20
-_MS_NOSUID, _MS_NODEV = 0x2, 0x4
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MNT_DETACH = 2
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID = 0x1, 0x2
@@ -26,21 +27,26 @@ _MOUNT_POINTS = ("/mnt", "/media", "/srv", "/home", "/boot", "/var")  # one is c
 SCRATCH = "/tmp"  # noqa: S108 - of the private root, writable until it is sealed
 
 
-def unshare() -> str:
-    """Leave the host's network, IPC and host name; as an ordinary user, from within a user namespace."""
+def unshare(*, processes: bool = False) -> str:
+    """Leave the host's network, IPC and host name; as an ordinary user, from within a user namespace.
+
+    `processes`: the children of this process live in a namespace of their own, and all of them die with the first.
+    """
     uid, gid = posix.geteuid(), posix.getegid()
     if uid != 0:
         call("unshare", _NEWUSER)
         for name, content in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
             Path(f"/proc/self/{name}").write_text(content)
-    call("unshare", _NEWNS | _NEWNET | _NEWIPC | _NEWUTS)
-    return "network, IPC, host name, mounts" + ("" if uid == 0 else ", in a user namespace")
+    call("unshare", _NEWNS | _NEWNET | _NEWIPC | _NEWUTS | (_NEWPID if processes else 0))
+    kinds = "network, IPC, host name, mounts" + (", processes" if processes else "")
+    return kinds + ("" if uid == 0 else ", in a user namespace")
 
 
-def enter_private_root(readable: Iterable[str]) -> str:
+def enter_private_root(readable: Iterable[str], scratch_bytes: int = 0) -> str:
     """Make a root that holds only `readable`, /proc and an empty scratch folder, and move into it.
 
     Needs the mount namespace of unshare(). Paths that do not exist are passed over.
+    `scratch_bytes`: the scratch folder is a file system of its own, of this size, and stays writable.
     """
     paths = [path for path in (*readable, "/proc") if os.path.exists(path)]
     root = _mount_point(paths)
@@ -51,6 +57,9 @@ def enter_private_root(readable: Iterable[str]) -> str:
         for path in (*sorted(set(map(os.path.realpath, paths))), *paths):
             _bind(path, root)
         os.makedirs(root + SCRATCH, exist_ok=True)
+        if scratch_bytes:
+            options = f"mode=711,size={scratch_bytes},nr_inodes=65536".encode()
+            call("mount", b"tmpfs", (root + SCRATCH).encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV, options)
         os.mkdir(root + "/.old")
         os.chdir(root)
         call("pivot_root", b".", b".old")
@@ -100,3 +109,9 @@ def _bind(path: str, root: str) -> None:
     if path != "/proc":  # its files say themselves who may write them
         attributes = struct.pack("=4Q", _ATTR_RDONLY | _ATTR_NOSUID, 0, 0, 0)
         call("mount_setattr", _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, len(attributes))
+
+
+def own_proc() -> str:
+    """Have /proc show the processes of this process namespace only. Needs to be its first process."""
+    call("mount", b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None)
+    return "/proc of its own processes"

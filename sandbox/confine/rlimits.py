@@ -39,17 +39,46 @@ def set_limits(memory_bytes: int, file_bytes: int, *, counted_apart: bool) -> st
     }
     if counted_apart:
         bounds[resource.RLIMIT_NPROC] = _PROCESSES
+    _set(bounds)
+    return f"{len(bounds)} kinds" + ("" if counted_apart else ", threads not bounded")
+
+
+def set_program_limits(
+    data_bytes: int, file_bytes: int, cpu_s: int, processes: int, *, address_space: bool, counted_apart: bool
+) -> str:
+    """The limits of a program that this process is about to become: it begins with nothing, so they are absolute.
+
+    `address_space`: bound that as well, and with it what page tables cost; a sanitizer's shadow needs terabytes.
+    """
+    bounds = {
+        resource.RLIMIT_DATA: data_bytes,
+        resource.RLIMIT_FSIZE: file_bytes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_STACK: _STACK,
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: 64,
+    }
+    if address_space:
+        bounds[resource.RLIMIT_AS] = data_bytes + _ADDRESS_SLACK
+    if counted_apart:
+        bounds[resource.RLIMIT_NPROC] = processes
+    _set(bounds)
+    return f"{len(bounds)} kinds" + ("" if counted_apart else ", threads not bounded")
+
+
+def _set(bounds: dict[int, int]) -> None:
     for kind, bound in bounds.items():
         hard = resource.getrlimit(kind)[1]
         if hard != resource.RLIM_INFINITY:
             bound = min(bound, hard)
         resource.setrlimit(kind, (bound, bound))
-    return f"{len(bounds)} kinds" + ("" if counted_apart else ", threads not bounded")
 
 
-def lower_memory(by_bytes: int) -> None:
-    """Take some of the memory back that set_limits() has allowed; possible in confinement, too."""
-    bound = resource.getrlimit(resource.RLIMIT_DATA)[0] - by_bytes
+def lower_memory(memory_bytes: int) -> None:
+    """Let this process grow by less than set_limits() has allowed; possible in confinement, too."""
+    bound = min(resource.getrlimit(resource.RLIMIT_DATA)[0], _held()[0] + memory_bytes)
     call("setrlimit", resource.RLIMIT_DATA, struct.pack("=QQ", bound, bound))
 
 

@@ -40,12 +40,12 @@ Instruction = tuple[int, int, int, int]
 class Seccomp:
     """The filter for this machine. Raises OSError where no table of its system calls is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = POLICY) -> None:
         try:
             architecture = ARCHITECTURES[MACHINE]
         except KeyError:
             raise OSError(EOPNOTSUPP, f"no table of the system calls of {MACHINE}") from None
-        self._code, self._places = assemble(program(POLICY, architecture))
+        self._code, self._places = assemble(program(policy, architecture))
 
     def enter(self) -> str:
         """Put the filter around this process. Nothing takes it off again."""

@@ -8,8 +8,8 @@ from starlette.types import Receive, Scope, Send
 from sandbox.limits import MIB
 from sandbox.outcome import RunOutcome
 from server import body, errors
-from server.body import BodyBudget, ClientGone
-from server.disconnect import Departure
+from server.body import BodyBudget
+from server.disconnect import Departure, unless_it_left
 from server.models import RunRequest, run_answer
 from server.reply import send_json
 from server.settings import Settings
@@ -36,7 +36,7 @@ class Run:
             departure = Departure(receive, running.cancel)
             departure.begin()
             try:
-                outcome = await _unless_it_left(running)
+                outcome = await unless_it_left(running)
             finally:
                 departure.end()
         except errors.BadBody as error:
@@ -60,14 +60,3 @@ class Run:
         runs: Runs = self._state.runs
         async with self._turns.turn():
             return await runs.run(execution, memory_bytes)
-
-
-async def _unless_it_left(running: asyncio.Task[RunOutcome]) -> RunOutcome:
-    """Its outcome. Raises ClientGone when it was cancelled because its client has left."""
-    try:
-        return await running
-    except asyncio.CancelledError:
-        if asyncio.current_task().cancelling():  # type: ignore[union-attr] # the server itself stops waiting
-            running.cancel()
-            raise
-        raise ClientGone from None

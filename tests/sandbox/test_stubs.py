@@ -143,7 +143,7 @@ WORKS = {
     "own folder scanned": "'os.py' in {e.name for e in os.scandir(os.path.dirname(os.__file__))}",
     "own file by descriptor": "fd = os.open(os.__file__, os.O_RDONLY)\nlen(os.read(fd, 10)) == 10",
     "source of a library": "import inspect, json\n'def loads' in inspect.getsource(json)",
-    "module that is not preloaded": "import colorsys, wave, turtledemo\ncolorsys.rgb_to_hsv(0, 0, 0) == (0.0, 0.0, 0)",
+    "module that is not preloaded": "import colorsys, wave\ncolorsys.rgb_to_hsv(0, 0, 0) == (0.0, 0.0, 0)",
     "package that is not preloaded": "import fontTools\nbool(fontTools.__file__)",
     "submodule that is not preloaded": "import sympy.physics.units\nbool(sympy.physics.units.meter)",
     "import of what is not there": "try:\n    import missing\nexcept ModuleNotFoundError as e:\n    name = e.name\n"

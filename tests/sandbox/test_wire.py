@@ -1,7 +1,9 @@
 """The two queues' grammar: what is well formed arrives whole, and nothing else arrives at all."""
 
+import io
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -331,3 +333,27 @@ def test_what_is_a_few_strings_is_told_from_what_is_not(body: bytes, simple: boo
 def test_telling_takes_no_longer_than_reading(unit: bytes) -> None:
     for start in (b"", b'"', b'{"a": "'):
         wire.is_simple(start + unit * (10**6 // len(unit)))
+
+
+# The terms of a run
+
+
+def piecemeal(data: bytes, size: int) -> Callable[[int], bytes]:
+    """A read() of `data` that gives at most `size` bytes at a time."""
+    stream = io.BytesIO(data)
+    return lambda wanted: stream.read(min(wanted, size))
+
+
+TERMS = wire.Terms(64 * 2**20, ["math", "été.x"] * 1000, ["plain", "numpy"])
+
+
+@pytest.mark.parametrize("size", [4, 5, 1000, 10**6])
+def test_terms_arrive_as_they_were_sent_and_what_follows_is_left(size: int) -> None:
+    request = wire.request("print(1)")
+    read = piecemeal(wire.terms(TERMS) + request, size)
+    assert wire.read_terms(read) == TERMS
+    assert b"".join(iter(lambda: read(4096), b"")) == request
+
+
+def test_a_queue_that_ends_has_no_terms() -> None:
+    assert wire.read_terms(piecemeal(b"", 4096)) is None

@@ -254,7 +254,7 @@ def test_head_answers_as_get_without_a_body(server: Server) -> None:
     "host", ["example.org", "example.org:80", "localhost.example.org", "127.0.0.1.example.org", "x" * 500]
 )
 def test_on_loopback_a_strangers_name_for_this_host_is_421(server: Server, host: str) -> None:
-    for method, path in (("GET", "/"), ("POST", "/execute"), ("GET", "/docs"), ("GET", "/sessions")):
+    for method, path in (("GET", "/"), ("POST", "/execute"), ("POST", "/run"), ("GET", "/docs"), ("GET", "/sessions")):
         answer = server.http.request(method, server.url + path, headers=JSON | {"Host": host}, timeout=10)
         refused(answer, 421)
 
@@ -316,9 +316,13 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(serve
         ("GET", "/openapi.json", None),
         ("GET", "/nothing", None),
         ("GET", "/execute", None),
+        ("GET", "/run", None),
         ("DELETE", "/sessions/x", None),
         ("POST", "/execute", "{"),
         ("POST", "/execute", '{"code": ""}'),
+        ("POST", "/run", "{"),
+        ("POST", "/run", '{"code": ""}'),
+        ("POST", "/run", '{"code": "1 / 0"}'),
         ("POST", "/execute", '{"code": "1", "id": "x"}'),
     ],
 )
@@ -348,7 +352,7 @@ def test_a_connection_is_kept_after_a_refusal(server: Server) -> None:
 
 
 class BrokenSessions:
-    """Stands where the manager of sessions is, with a fault in all that it is asked."""
+    """Stands where the managers of sessions and runs are, with a fault in all that it is asked."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError("a cause that is nobody's business")
@@ -357,7 +361,7 @@ class BrokenSessions:
 def ask_in_process(method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], Any]:
     """One request to the application itself, whose sessions are broken: status, headers, body."""
     app = create_app(Settings())
-    app.state.sessions = BrokenSessions()
+    app.state.sessions = app.state.runs = BrokenSessions()
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -373,9 +377,12 @@ def ask_in_process(method: str, path: str, body: bytes = b"") -> tuple[int, dict
         "client": ("127.0.0.1", 1),
     }
     sent: list[dict[str, Any]] = []
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not messages:
+            await asyncio.Event().wait()  # the client stays
+        return messages.pop()
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -389,6 +396,7 @@ def ask_in_process(method: str, path: str, body: bytes = b"") -> tuple[int, dict
     ("method", "path", "body"),
     [
         ("POST", "/execute", json.dumps({"code": MARK}).encode()),
+        ("POST", "/run", json.dumps({"code": MARK}).encode()),
         ("GET", "/sessions", b""),
         ("GET", "/sessions/x", b""),
         ("GET", "/", b""),

@@ -1,6 +1,7 @@
 """The OpenAPI document: it is valid, it is complete, and what it shows runs and answers as it says."""
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -20,9 +21,25 @@ from server.settings import Settings
 from sessions.session import MOST_WAITING
 from tests.conftest import Server, until
 
-EXAMPLES = openapi.document(Settings(_env_file=None))["paths"]["/execute"]["post"]["requestBody"]["content"][
-    "application/json"
-]["examples"]
+DOCUMENT = openapi.document(Settings(_env_file=None))
+
+
+def examples(path: str) -> dict[str, Any]:
+    content = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]
+    shown: dict[str, Any] = content["application/json"]["examples"]
+    return shown
+
+
+EXAMPLES, RUN_EXAMPLES, SUBMIT_EXAMPLES = examples("/execute"), examples("/run"), examples("/submit")
+# Of each: whether it is built, compiled and runs; tests that fail; findings about its memory.
+SUBMIT_ANSWERS: dict[str, tuple[tuple[bool, bool, bool], list[int], set[str]]] = {
+    "add": ((True, True, True), [2], set()),
+    "memory": ((True, True, True), [], {"InvalidWrite", "Leak_DefinitelyLost"}),
+    "hang": ((True, True, False), [2], set()),
+    "list": ((False, False, False), [], set()),
+    "error": ((True, False, False), [], set()),
+    "sanitizer": ((True, True, False), [1], {"stack-buffer-overflow"}),
+}
 
 # What each example must answer. Of the keys that are not named, `error` is null.
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -36,6 +53,19 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "numpy": {"stdout": None, "stderr": None, "result": "array([2., 3.])"},
     "endless": {"error": "execution timeout", "state": "kept"},
+}
+# The same of POST /run. Of the keys that are not named, `status` is success, and `stderr` and `error` are empty.
+RUN_ANSWERS: dict[str, dict[str, Any]] = {
+    "hello": {"stdout": "Hello, World!\n"},
+    "table": {"stdout": "      sold\ncity      \nOslo     5\nRome     7\nMean: 4.0\n"},
+    "symbols": {"stdout": "Solutions: [1, 3]\nDerivative: 3*x**2 - 4*x + 1\n"},
+    "violation": {
+        "status": "error",
+        "stdout": "",
+        "stderr": "line 1, column 8: import of 'os' is not allowed\n",
+        "error": "Security violation: import of 'os' is not allowed (line 1)",
+    },
+    "endless": {"status": "timeout", "stdout": "before\n", "error": "Time limit of 1 s exceeded"},
 }
 
 
@@ -89,9 +119,10 @@ def test_the_document_knows_the_highest_timeout_of_its_server(start_server: Call
 
 
 def test_the_first_example_is_the_one_that_is_run_without_a_choice() -> None:
-    assert next(iter(EXAMPLES)) == "hello"
+    assert next(iter(EXAMPLES)) == next(iter(RUN_EXAMPLES)) == "hello"
     assert not any("id" in example["value"] for example in EXAMPLES.values())
     assert ANSWERS.keys() == EXAMPLES.keys()
+    assert RUN_ANSWERS.keys() == RUN_EXAMPLES.keys()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -105,7 +136,7 @@ def test_each_example_runs_and_answers_as_expected(server: Server, schema: BaseS
 
 
 def test_the_answer_that_is_shown_is_the_first_example_s(session: Callable[..., dict[str, Any]]) -> None:
-    (shown,) = openapi.document(Settings(_env_file=None))["components"]["schemas"]["ExecuteAnswer"]["examples"]
+    (shown,) = DOCUMENT["components"]["schemas"]["ExecuteAnswer"]["examples"]
     answer = session(**EXAMPLES["hello"]["value"])
     measured = {key: answer[key] for key in ("id", "execution_time", "memory_used")}
     assert list(shown) == list(answer), "in the same order too"
@@ -125,6 +156,23 @@ def test_the_events_that_are_shown_are_the_first_example_s(server: Server, schem
     server.http.delete(f"{server.url}/sessions/{id}", timeout=10)
     figures = re.compile(r'"(id|execution_time|memory_used)": [^,}]+')
     assert figures.sub("", sent) == figures.sub("", shown)
+
+
+@pytest.mark.parametrize("name", RUN_EXAMPLES)
+def test_each_example_of_a_run_answers_as_expected(server: Server, schema: BaseSchema, name: str) -> None:
+    response = server.http.post(f"{server.url}/run", json=RUN_EXAMPLES[name]["value"], timeout=30)
+    conforms(schema, "/run", response)
+    answer = response.json()
+    expected = {"status": "success", "stderr": "", "error": None, "truncated": False} | RUN_ANSWERS[name]
+    assert {key: answer[key] for key in expected} == expected
+
+
+def test_the_answer_of_a_run_that_is_shown_is_the_first_example_s(server: Server) -> None:
+    (shown,) = DOCUMENT["components"]["schemas"]["RunAnswer"]["examples"]
+    answer = server.run(**RUN_EXAMPLES["hello"]["value"])
+    measured = {key: answer[key] for key in ("execution_time", "memory_used")}
+    assert list(shown) == list(answer), "in the same order too"
+    assert shown | measured == answer
 
 
 def test_the_step_example_can_be_gone_on_with(session: Callable[..., dict[str, Any]]) -> None:
@@ -181,6 +229,28 @@ def test_the_answers_of_a_full_server_and_of_a_full_queue_conform(
     assert Counter(answer.status_code for answer in answers) == {200: 1 + MOST_WAITING, 429: 1}
 
 
+def test_the_answers_of_runs_and_of_their_full_queue_conform(
+    start_server: Callable[..., Server], schema: BaseSchema
+) -> None:
+    server = start_server(
+        RUN_CONCURRENCY=1, RUN_QUEUE_SIZE=0, RUN_TIMEOUT_SECONDS=1, POOL_SIZE=1, SESSION_LIBRARIES="plain"
+    ).wait_ready("plain")
+
+    def run(code: str) -> requests.Response:
+        answer = requests.post(f"{server.url}/run", json={"code": code}, timeout=60)
+        conforms(schema, "/run", answer)
+        return answer
+
+    ends = ("1", "1 / 0", "1 ===", "import os", "x = bytearray(2**30)", "import io\nio.IOBase.fileno(5)")
+    assert [run(code).json()["status"] for code in ends] == ["success", *["error"] * 3, "memory_exceeded", "error"]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, "while True: pass")
+        until(lambda: requests.get(server.url, timeout=10).json()["runs"]["active"] == 1)
+        assert run("1").status_code == 429
+        assert running.result().json()["status"] == "timeout"
+
+
+@pytest.mark.parametrize("path", ["/execute", "/run"])
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
@@ -195,12 +265,12 @@ def test_the_answers_of_a_full_server_and_of_a_full_queue_conform(
     ],
 )
 def test_the_refusals_of_a_body_conform(
-    server: Server, schema: BaseSchema, status: int, body: bytes, kind: str
+    server: Server, schema: BaseSchema, path: str, status: int, body: bytes, kind: str
 ) -> None:
     headers = {"Content-Type": kind}
-    answer = requests.post(f"{server.url}/execute", data=body, headers=headers, timeout=30)
+    answer = requests.post(server.url + path, data=body, headers=headers, timeout=30)
     assert answer.status_code == status
-    conforms(schema, "/execute", answer)
+    conforms(schema, path, answer)
 
 
 PAGES = ["docs", "notebook"]
@@ -249,3 +319,14 @@ def test_nothing_but_the_assets_is_served(server: Server, path: str) -> None:
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["error"]
+
+
+@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("valgrind")), reason="gcc and valgrind are not installed")
+@pytest.mark.parametrize("name", SUBMIT_EXAMPLES)
+def test_each_example_of_a_submission_answers_as_expected(server: Server, schema: BaseSchema, name: str) -> None:
+    response = server.http.post(f"{server.url}/submit", json=SUBMIT_EXAMPLES[name]["value"], timeout=60)
+    conforms(schema, "/submit", response)
+    answer = response.json()
+    told = (answer["build"], answer["compile"], answer["run"])
+    found = {finding["kind"] for finding in answer["memory"]}
+    assert (told, answer["failed_tests"], found) == SUBMIT_ANSWERS[name]

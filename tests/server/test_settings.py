@@ -1,11 +1,13 @@
 """Settings: both names of each, `.env`, which one wins, and what is said of a wrong one."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.confine.jail import STEPS, Plan
+from sandbox.policy import DEFAULT_MODULES
 from server.settings import Settings, SettingsError, read_settings
 
 REQUIRED = ",".join(step for step in STEPS if step in Plan().required)
@@ -22,6 +24,23 @@ OTHER: dict[str, tuple[str, Any]] = {
     "idle_timeout_seconds": ("0.5", 0.5),
     "pool_size": ("0", 0),
     "session_libraries": ("numpy", "numpy"),
+    "run_timeout_seconds": ("10", 10),
+    "run_max_timeout_seconds": ("60", 60),
+    "run_memory_limit_mb": ("256", 256),
+    "run_max_memory_limit_mb": ("1024", 1024),
+    "run_modules": ("math, numpy.linalg", "math, numpy.linalg"),
+    "run_libraries": ("numpy", "numpy"),
+    "run_concurrency": ("3", 3),
+    "run_queue_size": ("0", 0),
+    "run_pool_size": ("0", 0),
+    "submit_timeout_seconds": ("20", 20),
+    "submit_max_timeout_seconds": ("120", 120),
+    "submit_test_timeout_seconds": ("3", 3),
+    "submit_memory_limit_mb": ("64", 64),
+    "submit_max_memory_limit_mb": ("512", 512),
+    "submit_concurrency": ("3", 3),
+    "submit_queue_size": ("0", 0),
+    "submit_cache_mb": ("0", 0),
     "sandbox_steps": (REQUIRED, REQUIRED),
     "sandbox_required": ("seccomp", "seccomp"),
     "allow_stubs_only": ("true", True),
@@ -36,6 +55,12 @@ DEFAULTS = {
     "max_sessions": 40,
     "idle_timeout_seconds": 60.0,
     "output_limit_kb": 1024,
+    "run_timeout_seconds": 30,
+    "run_max_timeout_seconds": 300,
+    "run_memory_limit_mb": 512,
+    "run_max_memory_limit_mb": 2048,
+    "modules": DEFAULT_MODULES,
+    "runs_at_once": len(os.sched_getaffinity(0)),
 }
 WRONG = {
     "host": [],
@@ -49,6 +74,23 @@ WRONG = {
     "idle_timeout_seconds": ["0", "-1", "never", "nan"],
     "pool_size": ["-1", "101"],
     "session_libraries": ["some", ""],
+    "run_timeout_seconds": ["0", "-1", "1.5", "soon", "", "3601", "301"],
+    "run_max_timeout_seconds": ["0", "-1", "inf", "3601", "29"],
+    "run_memory_limit_mb": ["0", "63", "1e9", "512MB", "", "2049"],
+    "run_max_memory_limit_mb": ["0", "63", "65537", "511"],
+    "run_modules": ["os/path", "os path", "1x", "math..x", ".math", "math.", "*", "math,-"],
+    "run_libraries": ["some", "", "pandas"],
+    "run_concurrency": ["-1", "1001", "many"],
+    "run_queue_size": ["-1", "10001", ""],
+    "run_pool_size": ["-1", "101"],
+    "submit_timeout_seconds": ["0", "-1", "1.5", "61", ""],
+    "submit_max_timeout_seconds": ["0", "3601", "14"],
+    "submit_test_timeout_seconds": ["0", "-1", "soon"],
+    "submit_memory_limit_mb": ["0", "15", "1025", "64MB"],
+    "submit_max_memory_limit_mb": ["0", "15", "255"],
+    "submit_concurrency": ["-1", "1001"],
+    "submit_queue_size": ["-1", "10001"],
+    "submit_cache_mb": ["-1", "some"],
     "sandbox_steps": ["walls", "seccomp,walls"],
     "sandbox_required": ["walls"],
     "allow_stubs_only": ["perhaps"],
@@ -163,6 +205,60 @@ def test_a_time_limit_above_the_highest_is_refused(monkeypatch: pytest.MonkeyPat
 def test_ids_are_listed_by_default_on_loopback_only(host: str, listed: bool) -> None:
     assert read_settings(host=host).lists_sessions is listed
     assert read_settings(host=host, list_sessions=not listed).lists_sessions is not listed
+
+
+@pytest.mark.parametrize(
+    ("default", "most", "value"),
+    [("RUN_TIMEOUT_SECONDS", "RUN_MAX_TIMEOUT_SECONDS", 301), ("RUN_MEMORY_LIMIT_MB", "RUN_MAX_MEMORY_LIMIT_MB", 2049)],
+)
+def test_a_run_s_limit_above_the_highest_is_refused(
+    monkeypatch: pytest.MonkeyPatch, default: str, most: str, value: int
+) -> None:
+    monkeypatch.setenv(default, str(value))
+    with pytest.raises(SettingsError, match=f"{default}: it is higher than {most}"):
+        read_settings()
+    monkeypatch.setenv(most, str(value))
+    assert getattr(read_settings(), default.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("default", DEFAULT_MODULES),
+        ("default,default", DEFAULT_MODULES),
+        (" default , os.path,os.path", (*DEFAULT_MODULES, "os.path")),
+        ("os, default", ("os", *DEFAULT_MODULES)),
+        ("math", ("math",)),
+        ("math,,numpy.linalg,", ("math", "numpy.linalg")),
+        ("été", ("été",)),
+        ("", ()),
+    ],
+)
+def test_the_modules_of_runs_are_a_list_in_which_default_stands_for_many(written: str, read: tuple[str, ...]) -> None:
+    assert read_settings(run_modules=written).modules == read
+
+
+@pytest.mark.parametrize(
+    ("sessions", "runs", "of_runs", "all_of_them"),
+    [
+        ("all", "all", ("plain", "numpy", "all"), ("plain", "numpy", "all")),
+        ("plain", "plain", ("plain",), ("plain",)),
+        ("plain", "numpy", ("plain", "numpy"), ("plain", "numpy")),
+        ("all", "plain", ("plain",), ("plain", "all")),
+        ("numpy", "all", ("plain", "numpy", "all"), ("plain", "numpy", "all")),
+    ],
+)
+def test_no_libraries_are_kept_that_neither_sessions_nor_runs_want(
+    sessions: str, runs: str, of_runs: tuple[str, ...], all_of_them: tuple[str, ...]
+) -> None:
+    settings = read_settings(session_libraries=sessions, run_libraries=runs)
+    assert (settings.run_tiers, settings.tiers) == (of_runs, all_of_them)
+
+
+def test_the_most_that_a_run_may_have_is_that_of_the_settings() -> None:
+    limits = read_settings(run_max_timeout_seconds=40, run_max_memory_limit_mb=600, output_limit_kb=8).run_limits
+    assert (limits.wall_s, limits.memory_bytes, limits.output_bytes) == (40.0, 600 * 2**20, 8 * 2**10)
+    assert read_settings(run_concurrency=7).runs_at_once == 7
 
 
 def test_limits_are_those_of_the_settings() -> None:

@@ -1,0 +1,76 @@
+"""POST /submit: C code is compiled, run, tested and memory-checked."""
+
+import asyncio
+from http import HTTPStatus
+
+from starlette.datastructures import State
+from starlette.types import Receive, Scope, Send
+
+from judge import flags
+from judge.errors import BadFlag, JudgeError
+from judge.judge import Judge
+from judge.submission import Report, Submission
+from sandbox.limits import MIB
+from server import body, errors
+from server.body import BodyBudget
+from server.disconnect import Departure, unless_it_left
+from server.models import SubmitRequest, submit_answer
+from server.reply import send_json
+from server.settings import Settings
+from server.turns import QueueFull, Turns
+
+
+class Submit:
+    """An ASGI app. `turns`: the queue in front of all submissions."""
+
+    def __init__(self, settings: Settings, state: State, budget: BodyBudget, turns: Turns) -> None:
+        self._settings = settings
+        self._state = state
+        self._budget = budget
+        self._turns = turns
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            submission = self._submission(await body.read(scope, receive, SubmitRequest, self._budget))
+            judging = asyncio.create_task(self._judge(submission), name="submit")
+            departure = Departure(receive, judging.cancel)
+            departure.begin()
+            try:
+                report = await unless_it_left(judging)
+            finally:
+                departure.end()
+        except errors.BadBody as error:
+            await errors.bad_body(error)(scope, receive, send)
+        except QueueFull as error:
+            await errors.queue_full(error)(scope, receive, send)
+        except JudgeError as error:
+            await errors.unjudged(error)(scope, receive, send)
+        else:
+            await send_json(send, submit_answer(report))
+
+    def _submission(self, request: SubmitRequest) -> Submission:
+        given = self._settings
+        errors.check_most("timeout", request.timeout, given.submit_max_timeout_seconds)
+        errors.check_most("memory_limit", request.memory_limit, given.submit_max_memory_limit_mb)
+        try:
+            flags.check(request.flags or ())
+        except BadFlag as error:
+            detail: list[dict[str, object]] = [{"loc": ["body", "flags"], "msg": str(error)}]
+            raise errors.BadBody(HTTPStatus.UNPROCESSABLE_ENTITY, f"flags: {error}", detail) from None
+        return Submission(
+            code=request.code,
+            tests=request.tests,
+            timeout_s=request.timeout or given.submit_timeout_seconds,
+            per_test_s=request.per_test_timeout or given.submit_test_timeout_seconds,
+            whitelisted=tuple(request.whitelisted or ()),
+            blacklisted=tuple(request.blacklisted or ()),
+            flags=tuple(request.flags or ()),
+            stdin=request.stdin or "",
+            memory_bytes=(request.memory_limit or given.submit_memory_limit_mb) * MIB,
+            valgrind=request.valgrind,
+        )
+
+    async def _judge(self, submission: Submission) -> Report:
+        judge: Judge = self._state.judge
+        async with self._turns.turn():
+            return await judge.judge(submission)
