@@ -643,6 +643,12 @@ def test_very_long_html_leaves_the_page_usable(book: Book) -> None:
     expect(outputs(book.run("6 * 7"))).to_have_text("42")
 
 
+def test_html_that_is_nested_very_deeply_leaves_the_page_usable(book: Book) -> None:
+    cell = book.run("class Deep:\n    def _repr_html_(self): return '<div>' * 100_000\nDeep()")
+    expect(outputs(cell)).to_contain_text("nested too deeply")
+    expect(outputs(book.run("6 * 7"))).to_have_text("42")
+
+
 def test_ten_thousand_outputs_leave_the_page_usable(book: Book) -> None:
     cell = book.run("for n in range(10_000): display(n)")
     expect(outputs(cell).locator(".display")).to_have_count(100)

@@ -32,7 +32,7 @@ export class Terminal {
     text = this.#rest + text;
     this.#rest = UNFINISHED.exec(text)?.[0] ?? "";
     text = text.slice(0, text.length - this.#rest.length);
-    /** @type {[Style, string][]} */
+    /** @type {[Style, string][][]} */
     const done = [];
     let from = 0;
     for (const token of text.matchAll(TOKENS)) {
@@ -45,10 +45,11 @@ export class Terminal {
     }
     this.#put(text.slice(from));
     if (this.#line.reduce((length, [, part]) => length + part.length, 0) > MOST_REWRITABLE) {
-      done.push(...this.#line.splice(0));
+      done.push(this.#line);
+      this.#line = [];
     }
     for (const node of this.#lineNodes) node.remove();
-    this.#append(done);
+    this.#append(done.flat());
     this.#lineNodes = this.#append(this.#line);
   }
 
@@ -60,9 +61,10 @@ export class Terminal {
     this.#line.push([this.#style, text]);
   }
 
-  /** @param {[Style, string][]} done */
+  /** @param {[Style, string][][]} done */
   #endLine(done) {
-    done.push(...this.#line.splice(0), [PLAIN, "\n"]);
+    done.push(this.#line, [[PLAIN, "\n"]]);
+    this.#line = [];
     this.#overwrite = false;
   }
 
@@ -78,12 +80,13 @@ export class Terminal {
     const nodes = [];
     let i = 0;
     while (i < parts.length) {
-      const [style] = parts[i];
-      let text = "";
-      for (; i < parts.length && (parts[i][0] === style || parts[i][1] === "\n"); i++) text += parts[i][1];
-      nodes.push(style === PLAIN || this.#spans > MOST_SPANS ? document.createTextNode(text) : this.#span(style, text));
+      const style = this.#spans < MOST_SPANS ? parts[i][0] : null; // null: any
+      const first = i;
+      while (i < parts.length && (style === null || parts[i][0] === style || parts[i][1] === "\n")) i++;
+      const text = parts.slice(first, i).map((part) => part[1]).join("");
+      nodes.push(style === null || style === PLAIN ? document.createTextNode(text) : this.#span(style, text));
     }
-    this.#element.append(...nodes);
+    for (const node of nodes) this.#element.append(node);
     return nodes;
   }
 

@@ -20,6 +20,7 @@ const NEVER = "script, meta, base, link, iframe, frame, object, embed, template,
 const TAG = /<[a-z](?:[^"'<>]|"[^"<>]*"|'[^'<>]*')*>/gi;
 const REFUSED = /("[^"]*"|'[^']*')|(\s)(style|on[a-z]+)(?=[\s=])/gi;
 const MOST_CHARS = 4_000_000;
+const MOST_UNCLOSED = 20_000; // tags: the browser's time grows with the square of them
 const MOST_STYLES = 1000;
 
 /** The one place where text becomes markup. @type {{createHTML(text: string): any}} */
@@ -36,6 +37,7 @@ const markup = globalThis.trustedTypes?.createPolicy("html-output", { createHTML
  */
 export function frame(html, title) {
   if (html.length > MOST_CHARS) return tooLong(html);
+  if (unclosed(html) > MOST_UNCLOSED) return element("p.remark", {}, "This HTML is nested too deeply to be shown here. An export has it.");
   const template = document.createElement("template"); // what is in it is inert
   template.innerHTML = markup.createHTML(quieted(html));
   const { content } = template;
@@ -60,6 +62,11 @@ function quieted(html) {
   return html.replace(TAG, (tag) =>
     tag.replace(REFUSED, (_, quoted, space, name) => quoted ?? `${space}data-${name.toLowerCase()}`),
   );
+}
+
+/** How many tags are not closed, about. @param {string} html */
+function unclosed(html) {
+  return (html.match(/<[a-z]/gi)?.length ?? 0) - (html.match(/<\//g)?.length ?? 0);
 }
 
 /** @param {string} html */
