@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from server.body import MOST_BYTES
 from tests.conftest import Server, answer_on, running, until
 
 Run = Callable[..., dict[str, Any]]
@@ -347,7 +348,7 @@ def test_a_session_that_runs_code_is_409(small: Server, id: str, what: str) -> N
     ("status", "body", "kind"),
     [
         (400, b'{"text": ', "application/json"),
-        (413, b'{"text": "' + b"x" * 26_000_000 + b'"}', "application/json"),
+        (413, b'{"text": "' + b"x" * MOST_BYTES + b'"}', "application/json"),
         (415, b'{"text": "x"}', "text/plain"),
         (422, b"{}", "application/json"),
         (422, b'{"text": null}', "application/json"),

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from server.body import MOST_BYTES
 from sessions.session import MOST_WAITING
 from tests.conftest import Server, answer_on, until
 from tests.events import ACCEPT, Event, Events, told
@@ -260,7 +261,7 @@ def test_events_are_for_those_who_accept_them(server: Server, accept: str | None
     ("status", "body", "kind"),
     [
         (400, b'{"code": ', "application/json"),
-        (413, b'{"code": "' + b"1" * 26_000_000 + b'"}', "application/json"),
+        (413, b'{"code": "' + b"1" * MOST_BYTES + b'"}', "application/json"),
         (415, b"{}", "text/plain"),
         (422, b"{}", "application/json"),
         (422, b'{"code": "1", "timeout": 1e9}', "application/json"),
