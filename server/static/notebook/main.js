@@ -209,7 +209,10 @@ function follow() {
   });
   session.addEventListener("change", () => {
     showLimit();
-    if (session.id !== saved.session) saveSoon("text");
+    if (session.id !== saved.session) {
+      unsaved.text = true;
+      save(); // at once: a second tab is to find it
+    }
     if (session.running) notices.drop("lost");
     if (session.reachable) notices.drop("server");
     else notices.say("server", "The server does not answer. What you type is kept in this browser; the page goes on by itself when the server is back.");
