@@ -434,7 +434,7 @@ def test_what_a_thread_shows_behind_the_answer_is_left_out_and_harms_nothing(ses
         answer = session("x = 6 * 7\nx")
         assert (answer["error"], answer["result"]) == (None, "42"), answer
     answer = session("stop = True\nthread.join()\nshown")
-    assert (answer["error"], int(answer["result"]) > 50) == (None, True)
+    assert (answer["error"], int(answer["result"]) > 0) == (None, True)
 
 
 # Beside all that, Python is as it was
