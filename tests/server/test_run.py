@@ -911,6 +911,7 @@ def test_what_a_run_started_dies_with_it_even_without_the_wall(start_server: Cal
     )
     child = int(server.run(FORKS + last)["stdout"])
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: server.run("1")["status"] == "success" and not zombies(server))  # buried with the next
 
 
 # The queue
@@ -1082,6 +1083,11 @@ def test_health_has_the_capabilities_that_were_promised(server: Server) -> None:
         len(os.sched_getaffinity(server.process.pid)),
         100,
     )
+
+
+def test_health_tells_how_many_workers_are_ready_for_runs(small: Server) -> None:
+    until(lambda: small.health()["runs"]["warm"] == {"plain": 1})
+    assert queue(small) == (0, 0)
 
 
 def test_capabilities_are_those_of_the_settings(small: Server, start_server: Callable[..., Server]) -> None:
