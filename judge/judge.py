@@ -31,7 +31,11 @@ T = TypeVar("T")
 _LARGE_CHARS = 20_000  # parsing more than this would keep the event loop from others
 _OURS = re.compile(r"pyr_[0-9a-f]{16}_")
 _MOST_KNOWN = 256
+# Parsing holds the interpreter for longer than its own thread: more than this would make everybody wait.
+_MOST_CHECKED_CHARS = 100_000  # of code that lists are held against
+_MOST_TESTS_CHARS = 200_000
 _UNCHECKED = NameRefusal("", None, "the code could not be held against the lists: make it shorter or simpler")
+_TOO_LONG = NameRefusal("", None, f"with lists, the code may have at most {_MOST_CHECKED_CHARS:,} characters")
 _NO_MAIN = "main() belongs to the tests: give this function another name"
 _OPEN_END = "the code ends inside a function: a '}' is missing"
 
@@ -140,10 +144,11 @@ class Judge:
         if (line := await _parsed(submission, lambda: names.defines_main(submission.code))) is not None:
             found = (Diagnostic(line, None, "error", None, _NO_MAIN),)
             return Report(built=True, formatted_response=((line, _NO_MAIN),), diagnostics=found)
+        if len(submission.tests or "") > _MOST_TESTS_CHARS:
+            return _untestable(f"the tests are too long: at most {_MOST_TESTS_CHARS:,} characters")
         unit = await _parsed(submission, lambda: harness.build(submission.code, submission.tests, self._key))
         if unit.trouble:
-            found = (Diagnostic(None, None, "error", None, unit.trouble, "tests"),)
-            return Report(built=True, formatted_response=((0, unit.trouble),), diagnostics=found)
+            return _untestable(unit.trouble)
         compiled = await self._compiler.compile(
             launcher, unit, submission.flags or flags.DEFAULT, max(0.01, clock.left_s)
         )
@@ -186,6 +191,8 @@ class Judge:
         allowed, denied = submission.whitelisted, submission.blacklisted
         if not allowed and not denied:
             return _Names()
+        if len(submission.code) > _MOST_CHECKED_CHARS:
+            return _Names((_TOO_LONG,))
         key = submission.code, allowed, denied, submission.flags
         if (known := self._known_names.get(key)) is not None:
             return known
@@ -272,6 +279,11 @@ def _refusal(refused: tuple[NameRefusal, ...]) -> Report:
     found = tuple(Diagnostic(name.line, None, "error", None, name.sentence) for name in refused)
     told = tuple((name.line or 0, name.sentence) for name in refused)
     return Report(built=False, formatted_response=told, diagnostics=found, detail=refused[0].sentence)
+
+
+def _untestable(trouble: str) -> Report:
+    found = (Diagnostic(None, None, "error", None, trouble, "tests"),)
+    return Report(built=True, formatted_response=((0, trouble),), diagnostics=found)
 
 
 def _own_words(submission: Submission, unit: Harness, found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ WITHOUT_WALL = {"SANDBOX_STEPS": "session,descriptors,parent", "ALLOW_STUBS_ONLY
 
 _SETTINGS = {
     "SESSION_LIBRARIES": "plain",
+    "RUN_LIBRARIES": "plain",
+    "RUN_POOL_SIZE": 0,
     "TIMEOUT_SECONDS": 0.5,
     "MEMORY_LIMIT_MB": 32,
     "POOL_SIZE": 3,
@@ -96,7 +98,7 @@ class EscapeServer(Server):
 
     @property
     def zygote(self) -> int:
-        return _children(self.process.pid)[0]
+        return _started_as(b"sandbox.zygote", _children(self.process.pid))[0]
 
 
 @dataclass
@@ -242,8 +244,10 @@ class Column:
         yield f"processes: {len(found)} that are no workers"
 
     def _strange(self, known: set[int]) -> list[int]:
-        """Processes that came of the server's and are not its zygote and workers."""
-        orphans = (set(_children(os.getpid())) - known) | (set(_children(self.server.process.pid)) - {self._zygote})
+        """Processes that came of the server's and are not its zygote, workers and launcher."""
+        children = set(_children(self.server.process.pid))
+        own = {self._zygote, *_started_as(b"sandbox.launch", children)}
+        orphans = (set(_children(os.getpid())) - known) | (children - own)
         found = [pid for pid in orphans if not _is_zombie(pid)]
         for worker in _children(self._zygote):
             found += _children(worker)
@@ -389,6 +393,15 @@ def _children(pid: int) -> list[int]:
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             found += [int(word) for word in path.read_text().split()]
+    return found
+
+
+def _started_as(module: bytes, pids: Iterable[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        with suppress(OSError):
+            if module in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
     return found
 
 
