@@ -26,3 +26,4 @@ bundle() {
 }
 bundle codemirror
 bundle katex
+sed -i 's/ *$//' codemirror/LICENSE katex/LICENSE
