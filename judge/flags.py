@@ -22,6 +22,7 @@ _ALLOWED = re.compile(
     """,
     re.VERBOSE,
 )
+PATTERN = "^(?:" + re.sub(r"#.*|[ \n]", "", _ALLOWED.pattern) + ")$"  # for other readers of regular expressions
 _SANITIZES = re.compile("-fsanitize=.*")
 
 

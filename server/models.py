@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from judge.flags import MOST_FLAGS
+from judge.flags import MOST_FLAGS, PATTERN
 from judge.submission import Report
 from judge.submission import Verdict as TestVerdict
 from sandbox.limits import LEAST_RUN_MIB, LEAST_SUBMISSION_MIB, MIB, SOURCE_CHARS
@@ -52,7 +52,7 @@ class RunRequest(BaseModel):
 
 
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
-_Flag = Annotated[str, Field(min_length=1, max_length=100)]
+_Flag = Annotated[str, Field(max_length=100), WithJsonSchema({"type": "string", "maxLength": 100, "pattern": PATTERN})]
 
 
 class SubmitRequest(BaseModel):

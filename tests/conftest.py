@@ -91,6 +91,15 @@ class Server:
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def zygotes(self) -> list[psutil.Process]:
+        """The processes that fork its workers."""
+        return [child for child in psutil.Process(self.process.pid).children() if "sandbox.zygote" in command(child)]
+
+    def worker_processes(self) -> list[psutil.Process]:
+        """Its zygotes and all that they forked; what judges submissions is apart."""
+        zygotes = self.zygotes()
+        return [*zygotes, *(process for zygote in zygotes for process in zygote.children(recursive=True))]
+
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Stop it, and return its exit status. One that does not stop is killed, and the wait for it raises."""
         self.http.close()
@@ -112,6 +121,14 @@ class Server:
     def _warm(self, tier: str) -> bool:
         health = self.health()
         return health["workers"].get(tier) == "ready" and health["sessions"]["warm"] > 0
+
+
+def command(process: psutil.Process) -> str:
+    """Its command line; empty when it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:

@@ -189,7 +189,7 @@ def launched(column: Column, programs: dict[str, str], **limits: Any) -> dict[st
 def results(column: Column) -> dict[str, Any]:
     """All attacks and limits of a column, run once."""
     uid = uid_of(column.user)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **as_user(uid)) as victim:
+    with subprocess.Popen([interpreter_for(uid), "-c", "input()"], stdin=subprocess.PIPE, **as_user(uid)) as victim:
         programs = {name: wrapped(body, victim.pid) for name, body in ATTACKS.items()}
         if column.profile == "program":
             programs |= {name: wrapped(body, victim.pid) for name, body in LIMITS.items()}

@@ -871,15 +871,15 @@ def zombies(server: Server) -> list[psutil.Process]:
 
 def counts(server: Server) -> list[int]:
     """What a server holds at rest: processes, descriptors of its own, descriptors of its zygotes."""
-    zygotes = psutil.Process(server.process.pid).children()
+    zygotes = server.zygotes()
     own = len(os.listdir(f"/proc/{server.process.pid}/fd"))
-    return [len(server.descendants()), own, sum(len(os.listdir(f"/proc/{zygote.pid}/fd")) for zygote in zygotes)]
+    return [len(server.worker_processes()), own, sum(len(os.listdir(f"/proc/{zygote.pid}/fd")) for zygote in zygotes)]
 
 
 def test_no_process_and_no_descriptor_is_left_of_any_run(small: Server) -> None:
     small.run("print(1)")
     until(lambda: not zombies(small))
-    until(lambda: is_idle(small) and len(small.descendants()) == 3)  # the zygote, a warm session, a warm run
+    until(lambda: is_idle(small) and len(small.worker_processes()) == 3)  # the zygote, a warm session, a warm run
     before = counts(small)
     for code in ("print(1)", "1 / 0", "import socket", "x ===", "import os\nos._exit(1)", "x = bytearray(2**30)") * 8:
         small.run(code)

@@ -54,7 +54,7 @@ def run(server: Server, code: str, timeout: int = 20) -> dict[str, Any]:
 def at_rest(server: Server) -> bool:
     """Nothing runs, nothing is dead and unburied, and only warm workers are there."""
     runs = server.health()["runs"]
-    processes = server.descendants()
+    processes = server.worker_processes()
     return (
         runs["active"] == runs["waiting"] == 0
         and len(processes) == 2 + 1 + 2  # zygotes, a warm session, a warm run of each tier
@@ -151,9 +151,9 @@ def test_a_run_that_needs_libraries_waits_until_they_are_loaded(start_server: Ca
 def test_runs_outlive_the_zygote_that_they_come_from(start_server: Callable[..., Server]) -> None:
     server = start_server(POOL_SIZE=0, RUN_POOL_SIZE=1, SESSION_LIBRARIES="plain", RUN_MODULES="time")
     assert server.run("print(1)")["stdout"] == "1\n"
-    (zygote,) = psutil.Process(server.process.pid).children()
+    (zygote,) = server.zygotes()
     zygote.kill()
-    until(lambda: [process.pid for process in psutil.Process(server.process.pid).children()] != [zygote.pid])
+    until(lambda: [process.pid for process in server.zygotes()] != [zygote.pid])
     until(lambda: server.health()["workers"] == {"plain": "ready"})
     assert server.run("print(2)")["stdout"] == "2\n"
 
@@ -162,4 +162,4 @@ def test_without_warm_workers_each_run_waits_for_its_birth_and_no_longer(start_s
     server = start_server(POOL_SIZE=0, RUN_POOL_SIZE=0, SESSION_LIBRARIES="plain")
     for n in range(10):
         assert server.run(f"print({n})")["stdout"] == f"{n}\n"
-    until(lambda: len(server.descendants()) == 1)  # the zygote
+    until(lambda: len(server.worker_processes()) == 1)  # the zygote
