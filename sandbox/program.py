@@ -38,6 +38,7 @@ class Program(Interpreter):
     _terms = Terms(0, (), tuple(tiers.TIERS))
     _has_begun = False
     _is_last = False
+    _has_own_code = False  # functions, classes, generators
     _ended_as: tuple[Status, str] | None = None  # and why, or where; None for a success
     _early_peak_bytes = 0
 
@@ -76,6 +77,7 @@ class Program(Interpreter):
         finally:
             gc.enable()
         self._has_begun = True
+        self._has_own_code = any(isinstance(constant, CodeType) for constant in code.co_consts)
         return code, None
 
     def _evaluate(self, source: str) -> None:
@@ -91,7 +93,8 @@ class Program(Interpreter):
             sys.last_type = sys.last_value = sys.last_traceback = None
             sys.modules.pop("__main__", None)
             self.locals = {}
-            gc.collect()
+            if self._has_own_code:  # nothing else of a program can have a say in it
+                gc.collect()
         super()._finish()
 
     def _report(self, error: BaseException) -> None:

@@ -8,6 +8,7 @@ import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from mmap import PAGESIZE
 from typing import NamedTuple
 
 import psutil
@@ -77,11 +78,9 @@ class SessionProcess:
         if cannot is not None:
             raise self._lose(f"the worker cannot be confined: {cannot}")
         try:
-            self._psutil = psutil.Process(self.pid)
-            memory = self._psutil.memory_info()
-        except (psutil.Error, OSError) as error:
+            self._birth_rss, self._birth_own = _resident(self.pid)
+        except OSError as error:
             raise self._lose("the worker died at birth") from error
-        self._birth_rss, self._birth_own = memory.rss, memory.rss - memory.shared
 
     async def ask(
         self, request: bytes, stdin: str | None, on_shown: Callable[[wire.Shown], None] | None = None
@@ -151,8 +150,9 @@ class SessionProcess:
 
     def memory_growth(self) -> int:
         """Bytes that the worker holds over what it held at birth, file pages apart; 0 when it is dead."""
-        assert self._psutil is not None
         try:
+            if self._psutil is None:
+                self._psutil = psutil.Process(self.pid)
             memory = self._psutil.memory_info()
             if memory.rss - self._birth_rss <= self.limits.memory_bytes:
                 return max(0, memory.rss - memory.shared - self._birth_own)
@@ -305,3 +305,10 @@ class SessionProcess:
 
 def _ignore(shown: wire.Shown) -> None:
     """A run shows nothing to anybody."""
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    """Bytes of a process's resident memory, and of that which is its own. psutil reads more, at ten times the cost."""
+    with open(f"/proc/{pid}/statm", "rb") as statm:
+        _, resident, shared, *_ = map(int, statm.read().split())
+    return resident * PAGESIZE, (resident - shared) * PAGESIZE
