@@ -35,16 +35,15 @@ from dataclasses import dataclass
 from os import pidfd_open
 from typing import Any, NoReturn
 
+from sandbox import orphans
 from sandbox.confine import privileges
 from sandbox.confine.cell import Cell, Launch, make_cell
 from sandbox.confine.jail import StepMissing
-from sandbox.confine.libc import call
 from sandbox.confine.programs import EXEC_FD
 
 MESSAGE_BYTES = 64 * 1024
 MOST_DESCRIPTORS = 8
 _WATCH_S = 0.02
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(control_fd: int, plan: dict[str, Any], profiles: dict[str, Any]) -> NoReturn:
@@ -58,7 +57,7 @@ def main(control_fd: int, plan: dict[str, Any], profiles: dict[str, Any]) -> NoR
         if cell.leave_host():
             _become_the_first(control)
         else:
-            call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            orphans.adopt()
         cell.build()
     except StepMissing as missing:
         _say(control, {"missing": str(missing)})

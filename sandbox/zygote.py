@@ -4,7 +4,7 @@ Started by exec as a process of its own, so that a worker inherits nothing of th
 no environment. It computes nothing: an OpenMP region run before a fork hangs every child.
 
 It talks with the server over one socket, a JSON object a message. To it: `{"spawn": {"life": what for,
-"memory_bytes": growth that the kernel allows}}`. From it: `{"ready": {"libraries": [...]}}` once; then, for each
+"memory_bytes": growth that the kernel allows}}`. From it: `{"ready": true}` once; then, for each
 worker, `{"worker": pid}` with the descriptors (pidfd, requests, answers, stdin, stdout tape, stderr tape), or
 `{"refused": why}`; and `{"exit": pid, "status": wait status}` when it has died and been reaped with its process group.
 """
@@ -26,30 +26,23 @@ from os import pidfd_open  # before a stub replaces it
 from socket import send_fds
 from typing import Any, NoReturn
 
-from sandbox import capture, worker
+from sandbox import capture, orphans, worker
 from sandbox.confine.jail import Jail, Plan
-from sandbox.confine.libc import call
 from sandbox.limits import Limits
 from sandbox.stubs.installation import install_all
 from sandbox.tiers import TIERS
 
 MESSAGE_BYTES = 4096
-_PR_SET_CHILD_SUBREAPER = 36
 
 
-def preload(tier: str) -> list[str]:
-    """Import a tier's modules, those that are installed. Returns the names of the packages found."""
-    found = []
+def preload(tier: str) -> None:
+    """Import a tier's modules, those that are installed."""
     for name in TIERS[tier].split():
-        try:
+        with suppress(ModuleNotFoundError):
             importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-        found.append(name.partition(".")[0])
-    if "sklearn" in found:
+    if "sklearn" in sys.modules:
         # It reads /proc/self/maps at the first fit, and needs the answer only.
         importlib.import_module("sklearn.utils.parallel")._get_threadpool_controller()
-    return sorted(set(found))
 
 
 def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan: dict[str, Any]) -> NoReturn:
@@ -58,18 +51,18 @@ def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)  # a Ctrl-C in the terminal is the server's to handle
     control = socket.socket(fileno=control_fd)
-    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # processes that a worker without the wall left
+    orphans.adopt()  # processes that a worker without the wall left
     jail = Jail(Plan(tuple(plan["steps"]), frozenset(plan["required"])), Limits(**limits))
     jail.build()
     with tempfile.TemporaryDirectory(prefix="pyrunner-") as scratch:
         os.environ["MPLCONFIGDIR"] = scratch  # Matplotlib's font cache, while it loads
-        libraries = preload(tier)
+        preload(tier)
     del os.environ["MPLCONFIGDIR"]
     install_all()
     jail.close()
     gc.collect()
     gc.freeze()
-    control.send(json.dumps({"ready": {"libraries": libraries}}).encode())
+    control.send(json.dumps({"ready": True}).encode())
     zygote = Zygote(control, liveness, jail)
     zygote.run()
     zygote.kill_all()  # the kernel does so too, but a worker can refuse the signal that it asked for
@@ -97,7 +90,7 @@ class Zygote:
                     self._spawn(**json.loads(message)["spawn"])
                 else:
                     return
-            self._reap_orphans()
+            orphans.bury(but=self._children.values())
 
     def _hear(self) -> bytes:
         try:
@@ -145,14 +138,6 @@ class Zygote:
         with suppress(ProcessLookupError, PermissionError):
             posix.killpg(pid, signal.SIGKILL)  # still a zombie, so its number is nobody else's
         self._say({"exit": pid, "status": posix.waitpid(pid, 0)[1]})
-
-    def _reap_orphans(self) -> None:
-        ours = self._children.values()
-        with suppress(ChildProcessError):
-            while found := posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT):
-                if found.si_pid in ours:
-                    return  # its own turn comes by its descriptor
-                posix.waitpid(found.si_pid, 0)
 
     def _say(self, message: dict[str, Any]) -> None:
         with suppress(ConnectionError, BrokenPipeError):  # the server was killed: the next message is its end

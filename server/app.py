@@ -19,7 +19,6 @@ from server.routes.run import Run
 from server.routes.submit import Submit
 from server.settings import Settings
 from server.turns import Turns
-from sessions.errors import SessionsError
 from sessions.manager import SessionManager
 from sessions.runs import Runs
 from sessions.zygotes import Zygotes
@@ -102,7 +101,7 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
             *notebook.routes(),
         ],
         exception_handlers={
-            SessionsError: errors.on_refusal,
+            **dict.fromkeys(errors.KNOWN, errors.on_known),
             HTTPException: errors.on_http,
             Exception: errors.on_fault,
         },

@@ -1,8 +1,8 @@
 """Noticing that a client has left while what it asked for waits or runs."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.types import Receive
 
@@ -34,12 +34,17 @@ class Departure:
         self._on_leave()
 
 
-async def unless_it_left(running: asyncio.Task[T]) -> T:
-    """Its outcome. Raises ClientGone when it was cancelled because its client has left."""
+async def while_it_stays(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives. When the client leaves it is cancelled, and this raises ClientGone."""
+    working = asyncio.create_task(work)
+    departure = Departure(receive, working.cancel)
+    departure.begin()
     try:
-        return await running
+        return await working
     except asyncio.CancelledError:
         if asyncio.current_task().cancelling():  # type: ignore[union-attr] # the server itself stops waiting
-            running.cancel()
+            working.cancel()
             raise
         raise ClientGone from None
+    finally:
+        departure.end()

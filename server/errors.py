@@ -68,9 +68,21 @@ def check_most(name: str, asked: float | None, most: float) -> None:
         raise BadBody(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {sentence}", detail)
 
 
-def queue_full(error: QueueFull) -> JSONResponse:
-    """The answer when no place is left to wait for a turn."""
-    return _problem(HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
+KNOWN = (BadBody, QueueFull, JudgeError, errors.SessionsError)
+
+
+def answer(error: Exception) -> JSONResponse:
+    """The answer to one of KNOWN. Raises it again if no caller can do anything about it."""
+    match error:
+        case BadBody():
+            return bad_body(error)
+        case QueueFull():
+            return _problem(HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
+        case JudgeError():
+            return unjudged(error)
+        case errors.SessionsError():
+            return refusal(error)
+    raise error
 
 
 def fault() -> JSONResponse:
@@ -89,10 +101,9 @@ def _problem(status: HTTPStatus, body: dict[str, object]) -> JSONResponse:
     return JSONResponse(body, status, headers)
 
 
-async def on_refusal(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's handler for refusals."""
-    assert isinstance(error, errors.SessionsError)
-    return refusal(error)
+async def on_known(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's handler for KNOWN."""
+    return answer(error)
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:

@@ -163,7 +163,7 @@ class SessionProcess:
         return (int(held.get("Anon", 0)) + int(held.get("Shmem", 0))) * 1024 - self._birth_own
 
     def peak_growth(self) -> int:
-        """The most that it held over what it held at birth, in bytes, as memory_growth counts; 0 when it is dead."""
+        """The most that it held over what it held at birth, in bytes, files and tapes apart; 0 when it is dead."""
         try:
             with open(f"/proc/{self.pid}/status") as status:
                 held = dict(re.findall(r"^(VmHWM|RssFile|RssShmem):\s*(\d+) kB$", status.read(), re.MULTILINE))
@@ -171,7 +171,7 @@ class SessionProcess:
             return 0
         if len(held) < 3:  # it is a zombie
             return 0
-        return max(0, (int(held["VmHWM"]) - int(held["RssFile"])) * 1024 - self._birth_own)
+        return max(0, (int(held["VmHWM"]) - int(held["RssFile"]) - int(held["RssShmem"])) * 1024 - self._birth_own)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the execution that was asked for last, though it may not have begun."""
@@ -294,7 +294,7 @@ class SessionProcess:
         await asyncio.wait([self._exit_status], timeout=_STATUS_WAIT_S)
         if self._exit_status.done() and not self._exit_status.cancelled():
             return exit_words(self._exit_status.result())
-        try:  # its zygote is gone, and it is our child now: see adopt_orphans()
+        try:  # its zygote is gone, and it is our child now: see sandbox.orphans
             ended = os.waitid(os.P_PIDFD, self._fds.pidfd, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222 - does not wait
         except ChildProcessError:
             ended = None

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.confine.jail import Plan
-from sandbox.confine.libc import call
 from sandbox.limits import Limits
 from sandbox.worker import Life
 from sandbox.zygote import MESSAGE_BYTES
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent
 # `-c` leaves `__main__` empty, and main() takes our folder off the path again.
 _BOOT = "__import__('sys').path.insert(0, {root!r}); __import__('sandbox.zygote').zygote.main(*{arguments!r})"
-_PR_SET_CHILD_SUBREAPER = 36
 _MOST_LATE_BIRTHS = 3  # in a row: a zygote that hangs is not waited for any longer
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -40,11 +38,6 @@ _ENVIRONMENT = {
 }
 
 
-def adopt_orphans() -> None:
-    """Have workers whose zygote has died become this process's children, so that it learns how they end."""
-    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
 class ZygoteProcess:
     """One zygote of one tier. `gone` is done when it has died; then start another one.
 
@@ -54,7 +47,7 @@ class ZygoteProcess:
     def __init__(self, tier: str, limits: Limits, plan: Plan, liveness: int) -> None:
         loop = asyncio.get_running_loop()
         self.tier = tier
-        self.ready: asyncio.Future[list[str]] = loop.create_future()  # the libraries that it found
+        self.ready: asyncio.Future[None] = loop.create_future()  # when it has loaded its libraries
         self.gone: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._limits = limits
@@ -148,8 +141,8 @@ class ZygoteProcess:
 
     def _understand(self, message: dict[str, object], fds: list[int]) -> None:
         match message:
-            case {"ready": {"libraries": list(libraries)}}:
-                self.ready.set_result(libraries)
+            case {"ready": True}:
+                self.ready.set_result(None)
             case {"worker": int(pid)}:
                 self._hand_over(pid, fds, *self._asked.popleft())
             case {"refused": str(why)}:

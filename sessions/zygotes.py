@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
+from sandbox import orphans
 from sandbox.confine.jail import Plan
 from sandbox.limits import Limits
-from sessions.zygote_process import ZygoteProcess, adopt_orphans
+from sessions.zygote_process import ZygoteProcess
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Zygotes:
         self.listeners: list[Callable[[ZygoteProcess], None]] = []
 
     async def __aenter__(self) -> Self:
-        adopt_orphans()
+        orphans.adopt()  # workers whose zygote has died
         self._liveness, self._alive = os.pipe()
         for tier in self._tiers:
             self._keepers.append(asyncio.create_task(self._keep(tier), name=f"keep {tier}"))

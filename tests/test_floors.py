@@ -23,7 +23,7 @@ MAY_KNOW = {
 # Inside sandbox, from the ground up: each module imports from its own floor and those below.
 SANDBOX_FLOORS = (
     {"limits", "outcome"},
-    {"wire", "capture", "meter", "signals", "display", "completion", "policy", "tiers", "stubs", "confine"},
+    {"wire", "capture", "meter", "signals", "display", "completion", "policy", "tiers", "orphans", "stubs", "confine"},
     {"interpreter", "launch"},
     {"program"},
     {"worker"},

@@ -14,7 +14,7 @@ from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
 from server.reply import send_json
 from server.settings import Settings
 from server.stream import MEDIA_TYPE, Stream
-from sessions.errors import MaxSessionsReached, SessionNotFound, SessionsError
+from sessions.errors import MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
 from sessions.manager import SessionManager
 
@@ -42,10 +42,8 @@ class Execute:
                 reply = await _execute(self._state.sessions, execution, request.id)
             finally:
                 departure.end()
-        except errors.BadBody as error:
-            await errors.bad_body(error)(scope, receive, send)
-        except SessionsError as error:
-            await errors.refusal(error)(scope, receive, send)
+        except errors.KNOWN as error:
+            await errors.answer(error)(scope, receive, send)
         else:
             await send_json(send, reply)
 

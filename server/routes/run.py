@@ -1,7 +1,5 @@
 """POST /run: a program runs once, in a worker of its own."""
 
-import asyncio
-
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
@@ -9,12 +7,11 @@ from sandbox.limits import MIB
 from sandbox.outcome import RunOutcome
 from server import body, errors
 from server.body import BodyBudget
-from server.disconnect import Departure, unless_it_left
+from server.disconnect import while_it_stays
 from server.models import RunRequest, run_answer
 from server.reply import send_json
 from server.settings import Settings
-from server.turns import QueueFull, Turns
-from sessions.errors import SessionsError
+from server.turns import Turns
 from sessions.execution import Execution
 from sessions.runs import Runs
 
@@ -32,19 +29,9 @@ class Run:
         try:
             request = await body.read(scope, receive, RunRequest, self._budget)
             execution, memory_bytes = self._terms(request)
-            running = asyncio.create_task(self._run(execution, memory_bytes), name="run")
-            departure = Departure(receive, running.cancel)
-            departure.begin()
-            try:
-                outcome = await unless_it_left(running)
-            finally:
-                departure.end()
-        except errors.BadBody as error:
-            await errors.bad_body(error)(scope, receive, send)
-        except QueueFull as error:
-            await errors.queue_full(error)(scope, receive, send)
-        except SessionsError as error:
-            await errors.refusal(error)(scope, receive, send)
+            outcome = await while_it_stays(receive, self._run(execution, memory_bytes))
+        except errors.KNOWN as error:
+            await errors.answer(error)(scope, receive, send)
         else:
             await send_json(send, run_answer(outcome))
 

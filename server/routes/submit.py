@@ -1,23 +1,22 @@
 """POST /submit: C code is compiled, run, tested and memory-checked."""
 
-import asyncio
 from http import HTTPStatus
 
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
 from judge import flags
-from judge.errors import BadFlag, JudgeError
+from judge.errors import BadFlag
 from judge.judge import Judge
 from judge.submission import Report, Submission
 from sandbox.limits import MIB
 from server import body, errors
 from server.body import BodyBudget
-from server.disconnect import Departure, unless_it_left
+from server.disconnect import while_it_stays
 from server.models import SubmitRequest, submit_answer
 from server.reply import send_json
 from server.settings import Settings
-from server.turns import QueueFull, Turns
+from server.turns import Turns
 
 
 class Submit:
@@ -32,19 +31,9 @@ class Submit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             submission = self._submission(await body.read(scope, receive, SubmitRequest, self._budget))
-            judging = asyncio.create_task(self._judge(submission), name="submit")
-            departure = Departure(receive, judging.cancel)
-            departure.begin()
-            try:
-                report = await unless_it_left(judging)
-            finally:
-                departure.end()
-        except errors.BadBody as error:
-            await errors.bad_body(error)(scope, receive, send)
-        except QueueFull as error:
-            await errors.queue_full(error)(scope, receive, send)
-        except JudgeError as error:
-            await errors.unjudged(error)(scope, receive, send)
+            report = await while_it_stays(receive, self._judge(submission))
+        except errors.KNOWN as error:
+            await errors.answer(error)(scope, receive, send)
         else:
             await send_json(send, submit_answer(report))
 
