@@ -62,7 +62,6 @@ def main(control_fd: int, liveness: int, tier: str, limits: dict[str, Any], plan
     jail.close()
     gc.collect()
     gc.freeze()
-    control.send(json.dumps({"ready": True}).encode())
     zygote = Zygote(control, liveness, jail)
     zygote.run()
     zygote.kill_all()  # the kernel does so too, but a worker can refuse the signal that it asked for
@@ -81,7 +80,8 @@ class Zygote:
         self._children: dict[int, int] = {}  # pidfd: pid
 
     def run(self) -> None:
-        """Serve the control socket; returns at its end."""
+        """Say that it is ready, and serve the control socket; returns at its end."""
+        self._say({"ready": True})
         while True:
             for fd, _ in self._events.poll():
                 if fd != self._control.fileno():

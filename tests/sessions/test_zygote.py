@@ -147,6 +147,15 @@ def test_many_sessions_asked_for_at_the_start_are_all_served(start_server: Start
 # The end
 
 
+def test_a_zygote_whose_server_is_killed_while_it_loads_ends_without_a_traceback(start_server: Start) -> None:
+    server = start_server(POOL_SIZE=0, SESSION_LIBRARIES="all", RUN_LIBRARIES="all")
+    zygotes = until(lambda: server.zygotes() if len(server.zygotes()) == 3 else None)
+    assert "loading" in server.health()["workers"].values()
+    server.process.kill()
+    server.process.wait(10)
+    until(lambda: not alive(zygotes), 30)  # the fixture then looks into the log
+
+
 @pytest.mark.parametrize("code", [IN_C, "import time\ntime.sleep(60)", "import ctypes\nctypes.PyDLL(None).sleep(60)"])
 def test_no_process_outlives_a_server_that_is_killed(start_server: Start, code: str) -> None:
     server = start_server(POOL_SIZE=2, SESSION_LIBRARIES="plain", MAX_TIMEOUT_SECONDS=60).wait_ready("plain")
