@@ -16,6 +16,7 @@ def _arguments() -> argparse.Namespace:
         + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--role", choices=("all", "gateway", "node"), help="the setting ROLE")
     parser.add_argument("--host", help="the setting HOST")
     parser.add_argument("--port", type=int, help="the setting PORT")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="the setting LOG_LEVEL")
@@ -33,7 +34,7 @@ def main() -> int:
     arguments = _arguments()
 
     try:
-        settings = read_settings(host=arguments.host, port=arguments.port, log_level=arguments.log_level)
+        settings = read_settings(**vars(arguments))
     except SettingsError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2

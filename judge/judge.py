@@ -17,7 +17,7 @@ from judge import diagnostics, flags, harness, memcheck, names, runner, sanitize
 from judge.compiler import Compilation, Compiler
 from judge.errors import Draining, JudgeError
 from judge.harness import Harness
-from judge.launcher import Launcher
+from judge.launcher import SPENT, Launcher
 from judge.memcheck import Memory
 from judge.runner import Ran
 from judge.submission import Diagnostic, NameRefusal, Report, Submission, TestReport, Verdict
@@ -136,6 +136,11 @@ class Judge:
             judging.cancel()
 
     async def _judge(self, submission: Submission) -> Report:
+        spent: list[float] = []
+        SPENT.set(spent)  # in this task and those that it makes
+        return replace(await self._reported(submission), cpu_s=sum(spent))
+
+    async def _reported(self, submission: Submission) -> Report:
         clock = _Clock(time.monotonic() + submission.timeout_s)
         launcher, tools = await self._ready()
         found_names = await self._refused(launcher, submission, clock)

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent
 _BOOT = "__import__('sys').path.insert(0, {root!r}); __import__('sandbox.launch').launch.main(*{arguments!r})"
 _READY_S = 20.0
+# Where the processor time of what is started is added up: that of one submission. Tasks hand it on to those they make.
+SPENT: ContextVar[list[float] | None] = ContextVar("spent", default=None)
 Answer = tuple[dict[str, Any], list[int]]  # a message and the descriptors with it
 
 
@@ -201,6 +204,9 @@ class Launcher:
     def start(self, launch: Launch, descriptors: Sequence[int]) -> "Running":
         """Have a program started. Raises LauncherLost."""
         number, asked = self._ask({"start": asdict(launch)}, descriptors)
+        spent = SPENT.get()
+        if spent is not None:
+            asked.add_done_callback(lambda _: _add_up(asked, spent))
         return Running(self, number, asked)
 
     async def run(self, launch: Launch, descriptors: Sequence[int]) -> Exit:
@@ -273,6 +279,11 @@ class Launcher:
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(lost)
+
+
+def _add_up(asked: asyncio.Future[Answer], spent: list[float]) -> None:
+    if not asked.cancelled() and asked.exception() is None:
+        spent.append(asked.result()[0]["cpu_s"])
 
 
 def _close_late(asked: asyncio.Future[Answer]) -> None:

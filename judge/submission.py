@@ -108,6 +108,7 @@ class Report:
     truncated: bool = False  # some output was dropped at the limit
     compilation_s: float = -1.0
     run_s: float = -1.0
+    cpu_s: float = 0.0  # of the compiler, the program and the memory check
     valgrind: str = ""
     formatted_response: tuple[tuple[int, str], ...] = ()
     failed_tests: tuple[int, ...] = ()

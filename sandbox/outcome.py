@@ -20,6 +20,7 @@ class Status(StrEnum):
 class Usage(NamedTuple):
     wall_s: float = 0.0
     memory_bytes: int = 0  # peak over what the worker held at birth
+    cpu_s: float = 0.0  # of the worker, as the kernel counts it
 
 
 class Ended(NamedTuple):

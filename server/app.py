@@ -1,13 +1,16 @@
-"""The application: routes, the table of errors, and the lifespan that owns the sessions."""
+"""The application: routes, the table of errors, and the lifespan that owns what does the work."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from cluster.backend import Backend
+from cluster.node import Node
+from cluster.turns import Turns
 from judge.judge import Judge
 from sandbox.limits import MIB
 from server import errors
@@ -18,7 +21,6 @@ from server.routes.execute import Execute
 from server.routes.run import Run
 from server.routes.submit import Submit
 from server.settings import Settings
-from server.turns import Turns
 from sessions.manager import SessionManager
 from sessions.runs import Runs
 from sessions.zygotes import Zygotes
@@ -27,17 +29,7 @@ from sessions.zygotes import Zygotes
 class Application(Entrance):
     """The ASGI application."""
 
-    def __init__(self, starlette: Starlette, settings: Settings) -> None:
-        starlette.state.budget = budget = BodyBudget()
-        starlette.state.run_turns = turns = Turns("runs", settings.runs_at_once, settings.run_queue_size)
-        starlette.state.submit_turns = submit_turns = Turns(
-            "submissions", settings.submissions_at_once, settings.submit_queue_size
-        )
-        direct: dict[str, ASGIApp] = {
-            "/execute": Execute(settings, starlette.state, budget),
-            "/run": Run(settings, starlette.state, budget, turns),
-            "/submit": Submit(settings, starlette.state, budget, submit_turns),
-        }
+    def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp]) -> None:
         for path, app in direct.items():
             starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
         super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts)
@@ -45,61 +37,25 @@ class Application(Entrance):
 
     def drain(self, seconds: float) -> None:
         """Take no new work; what still runs after `seconds` is ended."""
-        owners: list[SessionManager | Runs | Judge] = [
-            getattr(self.state, name) for name in ("sessions", "runs", "judge") if hasattr(self.state, name)
-        ]
-        for owner in owners:
-            owner.drain(seconds)
+        if hasattr(self.state, "backend"):
+            self.state.backend.drain(seconds)
 
 
 def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> Application:
-    """The application. Its lifespan starts and ends every process that it uses.
+    """The application of its role. Its lifespan starts and ends every process that it uses.
 
-    `sandbox`: what GET / tells of the wall.
+    `sandbox`: each step of the wall, and how it is there.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        zygotes = Zygotes(settings.tiers, settings.limits, settings.plan)
-        manager = SessionManager(
-            zygotes,
-            settings.limits,
-            most=settings.max_sessions,
-            idle_s=settings.idle_timeout_seconds,
-            pool_size=min(settings.pool_size, settings.max_sessions),
-            tier=settings.session_libraries,
-        )
-        runs = Runs(
-            zygotes,
-            settings.run_limits,
-            modules=settings.modules,
-            tiers=settings.run_tiers,
-            pool_size=settings.run_pool_size,
-        )
-        judge = Judge(
-            settings.plan,
-            cache_bytes=settings.submit_cache_mb * MIB,
-            output_bytes=settings.output_limit_kb * 1024,
-        )
-        async with (
-            zygotes as app.state.zygotes,
-            manager as app.state.sessions,
-            runs as app.state.runs,
-            judge as app.state.judge,
-        ):
+        backend = _backend(settings, sandbox or {})
+        app.state.sessions, app.state.runs, app.state.judge = backend.sessions, backend.runs, backend.judge
+        async with backend as app.state.backend:
             yield
 
     app = Starlette(
-        routes=[
-            Route("/", health.health),
-            Route("/sessions", sessions.list_sessions),
-            Route("/sessions/{id}", sessions.OneSession, methods=["GET", "DELETE"]),
-            Route("/sessions/{id}/interrupt", sessions.interrupt_session, methods=["POST"]),
-            Route("/sessions/{id}/complete", lookups.complete, methods=["POST"]),
-            Route("/sessions/{id}/inspect", lookups.inspect, methods=["POST"]),
-            *documentation.routes(),
-            *notebook.routes(),
-        ],
+        routes=[Route("/", health.health)] if settings.role == "node" else _routes(),
         exception_handlers={
             **dict.fromkeys(errors.KNOWN, errors.on_known),
             HTTPException: errors.on_http,
@@ -109,5 +65,56 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
     )
     app.router.redirect_slashes = False  # a redirect has no sentence, and POST with a body fares badly
     app.state.settings = settings
-    app.state.sandbox = sandbox or {}
-    return Application(app, settings)
+    app.state.budget = budget = BodyBudget()
+    direct: dict[str, ASGIApp] = {}
+    if settings.role != "node":
+        direct = {
+            "/execute": Execute(settings, app.state, budget),
+            "/run": Run(settings, app.state, budget),
+            "/submit": Submit(settings, app.state, budget),
+        }
+    return Application(app, settings, direct)
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        Route("/", health.health),
+        Route("/sessions", sessions.list_sessions),
+        Route("/sessions/{id}", sessions.OneSession, methods=["GET", "DELETE"]),
+        Route("/sessions/{id}/interrupt", sessions.interrupt_session, methods=["POST"]),
+        Route("/sessions/{id}/complete", lookups.complete, methods=["POST"]),
+        Route("/sessions/{id}/inspect", lookups.inspect, methods=["POST"]),
+        *documentation.routes(),
+        *notebook.routes(),
+    ]
+
+
+def _backend(settings: Settings, wall: dict[str, str]) -> Backend:
+    """What does the work."""
+    zygotes = Zygotes(settings.tiers, settings.limits, settings.plan)
+    return Node(
+        zygotes,
+        SessionManager(
+            zygotes,
+            settings.limits,
+            most=settings.max_sessions,
+            idle_s=settings.idle_timeout_seconds,
+            pool_size=min(settings.pool_size, settings.max_sessions),
+            tier=settings.session_libraries,
+        ),
+        Runs(
+            zygotes,
+            settings.run_limits,
+            modules=settings.modules,
+            tiers=settings.run_tiers,
+            pool_size=settings.run_pool_size,
+        ),
+        Turns("runs", settings.runs_at_once, settings.run_queue_size),
+        Judge(
+            settings.plan,
+            cache_bytes=settings.submit_cache_mb * MIB,
+            output_bytes=settings.output_limit_kb * 1024,
+        ),
+        Turns("submissions", settings.submissions_at_once, settings.submit_queue_size),
+        wall,
+    )

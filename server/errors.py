@@ -7,8 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from cluster.turns import QueueFull
 from judge.errors import Draining, Fault, JudgeError, Unavailable
-from server.turns import QueueFull
 from sessions import errors
 
 log = logging.getLogger(__name__)

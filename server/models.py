@@ -324,6 +324,8 @@ class Health(BaseModel):
     service: Literal["PyRunner"] = "PyRunner"
     status: Literal["healthy", "starting"]
     version: str
+    role: Literal["all", "gateway", "node"]
+    nodes: int = Field(description="machines that run code; 1, but for a gateway")
     capabilities: Capabilities
     sessions: SessionFigures
     limits: LimitFigures = Field(description="of sessions and executions")

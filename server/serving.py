@@ -1,6 +1,7 @@
 """The server as a process: its socket, its banner, its log, its clean stop."""
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -16,8 +17,6 @@ from sessions.errors import CannotConfine
 from sessions.wall import examine
 
 log = logging.getLogger(__name__)
-
-_DRAIN_S = 4  # what still runs then is interrupted
 
 
 def serve(settings: Settings) -> int:
@@ -55,9 +54,9 @@ def serve(settings: Settings) -> int:
         log_level="warning",
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
-        timeout_graceful_shutdown=_DRAIN_S + 2,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s) + 2,
     )
-    server = _DrainingServer(config, app.drain)
+    server = _DrainingServer(config, lambda: app.drain(settings.drain_s))
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, server.stop_soon)
     print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
@@ -68,7 +67,7 @@ def serve(settings: Settings) -> int:
 class _DrainingServer(uvicorn.Server):
     """Tells the application when it begins to stop, so that it can end what would hold it up."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[float], None]) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
         super().__init__(config)
         self._drain = drain
 
@@ -77,7 +76,7 @@ class _DrainingServer(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._drain(_DRAIN_S)
+        self._drain()
         await super().shutdown(sockets)
 
 

@@ -54,6 +54,17 @@ class Settings(BaseSettings):
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all of this machine's")
     port: int = _setting(8000, "port to listen on; 0 takes a free one", ge=0, le=65535)
+    role: Literal["all", "gateway", "node"] = _setting(
+        "all",
+        "gateway: HTTP only, the work is done by nodes; node: does it, and is reached through NATS; all: both in one",
+    )
+    nats_url: str = _setting("nats://127.0.0.1:4222", "where gateways and nodes meet; several with commas")
+    drain_seconds: float | None = _setting(
+        None,
+        "how long what runs may go on when the server is stopped; by default 4, on a node as long as its longest run",
+        ge=0,
+        le=3600,
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "least grave messages that are logged")
     timeout_seconds: float = _setting(2.0, "time limit of an execution", gt=0, le=3600)
     max_timeout_seconds: float = _setting(30.0, "highest `timeout` that a request may ask for", gt=0, le=3600)
@@ -148,6 +159,14 @@ class Settings(BaseSettings):
     @property
     def submissions_at_once(self) -> int:
         return self.submit_concurrency or len(os.sched_getaffinity(0))
+
+    @property
+    def drain_s(self) -> float:
+        """How long what runs may go on after SIGTERM."""
+        if self.drain_seconds is not None:
+            return self.drain_seconds
+        longest = max(self.max_timeout_seconds, self.run_max_timeout_seconds, self.submit_max_timeout_seconds)
+        return float(longest + 5) if self.role == "node" else 4.0
 
     @property
     def is_local(self) -> bool:

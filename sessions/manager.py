@@ -3,20 +3,23 @@
 import asyncio
 import re
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self
 
 from sandbox.limits import Limits
-from sandbox.outcome import Outcome
+from sandbox.outcome import Error, Outcome
 from sandbox.tiers import SCIENTIFIC
+from sandbox.wire import Errand
 from sandbox.worker import Life
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
 from sessions.lifecycle import State
 from sessions.pool import Pool
 from sessions.reaper import reap
-from sessions.session import Session
+from sessions.session import Figures, Session
+from sessions.stream import Event, follow
 from sessions.zygotes import Zygotes
 
 _LIBRARY = re.compile(rf"\b({'|'.join(SCIENTIFIC)})\b")
@@ -26,7 +29,9 @@ _REMEMBERED = 1000  # obituaries, so that a lost session's next caller learns wh
 class SessionManager:
     """One per process; an async context manager that ends every worker it took.
 
-    `tier`: the libraries that sessions find loaded: `plain`, `numpy` or `all`.
+    `tier`: the libraries that sessions find loaded: `plain`, `numpy` or `all`. `on_change` is called with each session
+    that was opened or has ended. An `owner` is the name of a key, or None when there are no keys: to any other than its
+    own a session does not exist.
     """
 
     def __init__(
@@ -39,8 +44,9 @@ class SessionManager:
         self._pool_size = pool_size
         self._tiers = tuple(dict.fromkeys((tier, "plain")))  # the plain one is there at once
         self._sessions: dict[str, Session] = {}
-        self._obituaries: OrderedDict[str, str | None] = OrderedDict()
+        self._obituaries: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
         self._draining = False
+        self.on_change: Callable[[Session], None] = lambda session: None
 
     async def __aenter__(self) -> Self:
         self.pool = Pool(self._zygotes, self._tiers, Life.SESSION, self.limits, self._pool_size)
@@ -67,7 +73,7 @@ class SessionManager:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def execute(self, execution: Execution, session_id: str | None) -> Outcome:
+    async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
         """Run it in the session of that id, or in a new one when the id is None.
 
         Raises SessionNotFound, SessionBusy, MaxSessionsReached, Draining; NoWorker when the fault is ours.
@@ -75,25 +81,32 @@ class SessionManager:
         if self._draining:
             raise Draining
         if session_id is not None:
-            session = self.get(session_id)
+            session = self.get(session_id, owner)
         else:
             if not self.pool.warm:
                 execution.is_slow()
-            session = await self.open(for_code=execution.code)
+            session = await self.open(for_code=execution.code, owner=owner)
         execution.session = session
         if session_id is None and execution.stopped_by is not None:
             session.close("closed: its client left before it began")  # nobody else knows its id
         return await session.execute(execution)
 
-    async def open(self, for_code: str = "") -> Session:
+    def stream(
+        self, execution: Execution, session_id: str | None, owner: str | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """The same, told as it happens. It ends with the Outcome; one that is closed before abandons the execution."""
+        return follow(execution, self.execute(execution, session_id, owner))
+
+    async def open(self, for_code: str = "", owner: str | None = None) -> Session:
         """A new session with a worker. Raises MaxSessionsReached, NoWorker.
 
         `for_code`: what will run in it first; if it names a library that is still loading, that is waited for.
         """
         if len(self._sessions) >= self.most:
             raise MaxSessionsReached(self.most)
-        session = Session(str(uuid.uuid4()), self.limits, self._forget)
+        session = Session(str(uuid.uuid4()), self.limits, self._forget, owner)
         self._sessions[session.id] = session
+        self.on_change(session)
         try:
             # In a plain worker the libraries would count towards the session's own time and memory.
             process = await self.pool.take(best=_LIBRARY.search(for_code) is not None)
@@ -106,23 +119,53 @@ class SessionManager:
         session.adopt(process)
         return session
 
-    def get(self, session_id: str) -> Session:
+    def get(self, session_id: str, owner: str | None = None) -> Session:
         """The session of that id. Raises SessionNotFound, with what became of it."""
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            raise SessionNotFound(session_id, self._obituaries.get(session_id)) from None
+        session = self._sessions.get(session_id)
+        if session is None or session.owner != owner:
+            raise SessionNotFound(session_id, self.obituary(session_id, owner))
+        return session
 
-    def list(self) -> list[Session]:
-        """All that are open, the oldest first."""
-        return list(self._sessions.values())
+    def obituary(self, session_id: str, owner: str | None = None) -> str | None:
+        """What became of a session, if that is still known."""
+        whose, why = self._obituaries.get(session_id, (None, None))
+        return why if whose == owner else None
+
+    async def figures(self, session_id: str, owner: str | None = None) -> Figures:
+        """One session in numbers. Raises SessionNotFound."""
+        return self.get(session_id, owner).figures()
+
+    async def list(self, owner: str | None = None) -> list[Figures]:
+        """The owner's open sessions, the oldest first."""
+        return [session.figures() for session in self._sessions.values() if session.owner == owner]
+
+    async def count(self, owner: str | None) -> int:
+        """How many sessions the owner has open."""
+        return sum(session.owner == owner for session in self._sessions.values())
+
+    async def close(self, session_id: str, owner: str | None = None) -> None:
+        """Close it; an execution that runs in it answers `execution interrupted`. Raises SessionNotFound."""
+        self.get(session_id, owner).close("closed by DELETE")
+
+    async def interrupt(self, session_id: str, owner: str | None = None) -> bool:
+        """Interrupt what runs in it; False when nothing does. Raises SessionNotFound."""
+        return self.get(session_id, owner).interrupt(Error.INTERRUPTED)
+
+    async def look_up(self, session_id: str, errand: Errand, text: str, owner: str | None = None) -> str:
+        """The worker's answer to a question about the namespace: see Session.look_up. Raises SessionNotFound too."""
+        return await self.get(session_id, owner).look_up(errand, text)
+
+    def states(self) -> Counter[str]:
+        """How many sessions are in each state."""
+        return Counter(session.state.value for session in self._sessions.values())
 
     def _close_all(self) -> None:
-        for session in self.list():
+        for session in list(self._sessions.values()):
             session.close("closed: the server stops")
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.id]
-        self._obituaries[session.id] = session.obituary
+        self._obituaries[session.id] = session.owner, session.obituary
         if len(self._obituaries) > _REMEMBERED:
             self._obituaries.popitem(last=False)
+        self.on_change(session)

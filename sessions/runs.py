@@ -73,8 +73,9 @@ class Runs:
         if run.ended is not None and run.ended.status is Status.ELSEWHERE:
             # That worker has only read the program. Reading may take long, and counts.
             left_s = max(0.001, execution.wall_s - run.took_s)
-            tier = self._tier_for(run.ended.result or "")
+            tier, read_cpu_s = self._tier_for(run.ended.result or ""), run.cpu_s
             run = await self._run_in(tier, replace(execution, wall_s=left_s), limits)
+            run.cpu_s += read_cpu_s
         return run.outcome()
 
     async def _run_in(self, tier: str, execution: Execution, limits: Limits) -> "_Run":
@@ -121,6 +122,7 @@ class _Run:
         process.limits = limits
         self.ended: Ended | None = None  # what the worker told; None when it was lost
         self.took_s = 0.0
+        self.cpu_s = 0.0
         self.was_ended = False  # by the server, that stops
         self._process = process
         self._limits = limits
@@ -133,7 +135,7 @@ class _Run:
     async def end(self, request: bytes, execution: Execution) -> None:
         """Ask for it, and wait for its end, whatever that is."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, began_cpu_s = loop.time(), self._process.cpu_s()
         self._watchdog.start(execution)
         try:
             ended = await self._process.ask(request, None)
@@ -147,6 +149,7 @@ class _Run:
         finally:
             self._watchdog.end()
             self.took_s = loop.time() - began
+            self.cpu_s = self._process.cpu_s() - began_cpu_s
 
     def interrupt(self, why: Error) -> bool:
         """At its time limit: nothing of it shall be kept, so it ends at once."""
@@ -165,10 +168,11 @@ class _Run:
     def outcome(self) -> RunOutcome:
         """What the caller is told."""
         if self.ended is None:
-            usage = Usage(self.took_s, max(self._peak_bytes, self._watchdog.growth_bytes))
+            usage = Usage(self.took_s, max(self._peak_bytes, self._watchdog.growth_bytes), self.cpu_s)
             return RunOutcome(*self._loss(), self._printed, usage)
         told = self.ended.usage  # by the worker, which may lie
-        usage = Usage(min(told.wall_s, self.took_s), max(told.memory_bytes, self._watchdog.growth_bytes))
+        peak_bytes = max(told.memory_bytes, self._watchdog.growth_bytes)
+        usage = Usage(min(told.wall_s, self.took_s), peak_bytes, self.cpu_s)
         return RunOutcome(*self._end(), self._printed, usage)
 
     def _end(self) -> tuple[Verdict, str | None]:

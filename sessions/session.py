@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sandbox import wire
 from sandbox.limits import LOOK_UP_S, MIB, Limits
@@ -16,12 +17,29 @@ from sessions.watchdog import Watchdog
 MOST_WAITING = 16
 
 
-class Session:
-    """Executions run one after another in the order of arrival. `obituary` tells why it is no more."""
+class Figures(NamedTuple):
+    """A session in numbers."""
 
-    def __init__(self, session_id: str, limits: Limits, on_end: Callable[["Session"], None]) -> None:
+    id: str
+    state: State
+    age_s: float
+    idle_s: float  # since its last execution ended; 0 while one runs
+    memory_bytes: int  # held over what it held at birth
+    executions: int
+
+
+class Session:
+    """Executions run one after another in the order of arrival. `obituary` tells why it is no more.
+
+    `owner`: the name of the key that opened it; None when there are no keys.
+    """
+
+    def __init__(
+        self, session_id: str, limits: Limits, on_end: Callable[["Session"], None], owner: str | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.id = session_id
+        self.owner = owner
         self.state = State.STARTING
         self.created = self.idle_since = self._loop.time()
         self.executions = 0
@@ -32,10 +50,12 @@ class Session:
         self._current: Execution | None = None
         self._waiting: deque[tuple[Execution, asyncio.Future[bool]]] = deque()
         self._killed_by: Error | None = None
+        self._told_cpu_s = 0.0  # in the executions before; what ran on behind one counts in the next
 
     def adopt(self, process: SessionProcess) -> None:
         """Take a worker from the pool: the session is ready."""
         self.process = self._process = process
+        self._told_cpu_s = process.cpu_s()
         self._watchdog = Watchdog(self, process, self._limits)
         process.gone.add_done_callback(lambda _: self._on_gone())
         self._step(Event.READY)
@@ -117,6 +137,12 @@ class Session:
         """Whether no bundle is on its way that what runs has shown."""
         return self._process.is_heard_out()
 
+    def figures(self) -> Figures:
+        """It in numbers, as of now."""
+        now = self._loop.time()
+        idle_s = 0.0 if self.state is State.BUSY else now - self.idle_since
+        return Figures(self.id, self.state, now - self.created, idle_s, self.memory_bytes(), self.executions)
+
     def memory_bytes(self) -> int:
         """What the session holds over what it held at birth."""
         return self._process.memory_growth() if self.state in (State.IDLE, State.BUSY) else 0
@@ -185,13 +211,20 @@ class Session:
         printed = self._process.printed(ended, whole=error is None)
         result = ended.result if error is None else None
         outputs = (*_bundles(execution), *ended.outputs)
-        return Outcome(self.id, printed, True, error, detail, result, outputs, ended.usage)
+        usage = Usage(ended.usage.wall_s, ended.usage.memory_bytes, self._cpu_s())
+        return Outcome(self.id, printed, True, error, detail, result, outputs, usage)
 
     def _after_loss(self, execution: Execution, lost: WorkerLost, took_s: float) -> Outcome:
         error = self._killed_by or Error.CRASHED
         self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})")
-        usage = Usage(took_s, self._watchdog.growth_bytes)
+        usage = Usage(took_s, self._watchdog.growth_bytes, self._cpu_s())
         return Outcome(self.id, lost.printed, False, error, lost.detail, None, _bundles(execution), usage)
+
+    def _cpu_s(self) -> float:
+        """Processor time since the last execution was told of."""
+        used_s = self._process.cpu_s()
+        since_s, self._told_cpu_s = used_s - self._told_cpu_s, used_s
+        return since_s
 
     def _finish(self, why: Error, detail: str, obituary: str) -> None:
         if self.state not in (State.CLOSING, State.DEAD):

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from mmap import PAGESIZE
@@ -64,6 +65,8 @@ class SessionProcess:
         self._burial: asyncio.Task[None] | None = None
         self._psutil: psutil.Process | None = None
         self._birth_rss = self._birth_own = 0
+        self._cpu_clock = (~pid << 3) | 2  # as clock_getcpuclockid gives it
+        self._cpu_s = 0.0  # as last seen
         os.set_blocking(descriptors.requests, False)
         os.set_blocking(descriptors.answers, False)
         self._loop.add_reader(descriptors.answers, self._on_answers)
@@ -173,6 +176,13 @@ class SessionProcess:
             return 0
         return max(0, (int(held["VmHWM"]) - int(held["RssFile"]) - int(held["RssShmem"])) * 1024 - self._birth_own)
 
+    def cpu_s(self) -> float:
+        """Seconds of processor time that it has used since its birth; of a dead one, as last seen."""
+        if not self.gone.done():  # the number may be another's by then
+            with suppress(OSError):  # it is dead, and its parent has heard of it
+                self._cpu_s = time.clock_gettime(self._cpu_clock)
+        return self._cpu_s
+
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the execution that was asked for last, though it may not have begun."""
         if self._lost is None:
@@ -269,6 +279,7 @@ class SessionProcess:
     def _lose(self, detail: str) -> WorkerLost:
         """Kill it if it is not dead, and tell whoever waits. The first cause is the one that is told."""
         if self._lost is None:
+            self.cpu_s()  # for the last time
             self._signal(signal.SIGKILL)
             self._lost = WorkerLost(detail, self.remains())
             if self._reply is not None and not self._reply.done():

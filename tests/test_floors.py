@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("sandbox", "sessions", "judge", "server", "bench")
+OURS = ("sandbox", "sessions", "judge", "cluster", "server", "bench")
 
 # What each top folder may import of ours, besides itself.
 MAY_KNOW = {
     "sandbox": set(),
     "sessions": {"sandbox"},
     "judge": {"sandbox"},
-    "server": {"sandbox", "sessions", "judge"},
-    "run": {"sandbox", "sessions", "judge", "server"},
+    "cluster": {"sandbox", "sessions", "judge"},
+    "server": {"sandbox", "sessions", "judge", "cluster"},
+    "run": {"sandbox", "sessions", "judge", "cluster", "server"},
 }
 # Inside sandbox, from the ground up: each module imports from its own floor and those below.
 SANDBOX_FLOORS = (
@@ -109,7 +110,7 @@ def test_a_worker_holds_nothing_of_the_server(session: Callable[..., dict[str, A
     answer = session("import sys\nsorted({name.partition('.')[0] for name in sys.modules})")
     held = set(ast.literal_eval(answer["result"]))
     assert "sandbox" in held, "it is a worker of ours that was asked"
-    assert held.isdisjoint({"run", "server", "sessions", "judge", "bench", "tests"})
+    assert held.isdisjoint({"run", "server", "cluster", "sessions", "judge", "bench", "tests"})
     assert held.isdisjoint(
         {"starlette", "uvicorn", "uvloop", "httptools", "h11", "pydantic", "pydantic_core", "psutil"}
     )

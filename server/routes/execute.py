@@ -1,22 +1,20 @@
 """POST /execute: code runs in a session."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from contextlib import aclosing
 
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
-from sandbox.outcome import Error
+from cluster.backend import Sessions
+from sandbox.outcome import Error, Outcome
 from server import body, errors
 from server.disconnect import Departure
 from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
 from server.reply import send_json
 from server.settings import Settings
-from server.stream import MEDIA_TYPE, Stream
+from server.stream import MEDIA_TYPE, EventStream
 from sessions.errors import MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
-from sessions.manager import SessionManager
 
 
 class Execute:
@@ -33,13 +31,16 @@ class Execute:
             request = await body.read(scope, receive, ExecuteRequest, self._budget)
             execution = Execution(request.code, request.stdin, self._wall_s(request.timeout))
             departure = Departure(receive, execution.abandon)
-            if _wants_events(scope):
-                departure.begin()
-                await _stream(send, execution, _execute(self._state.sessions, execution, request.id), departure)
-                return
-            execution.on_slow = departure.begin
+            sessions: Sessions = self._state.sessions
             try:
-                reply = await _execute(self._state.sessions, execution, request.id)
+                if _wants_events(scope):
+                    departure.begin()
+                    await _tell(EventStream(send), sessions, execution, request.id, scope.get("owner"))
+                    return
+                execution.on_slow = departure.begin
+                reply = answer(await sessions.execute(execution, request.id, scope.get("owner")))
+            except (MaxSessionsReached, SessionNotFound) as error:
+                reply = _refused(error)
             finally:
                 departure.end()
         except errors.KNOWN as error:
@@ -52,27 +53,31 @@ class Execute:
         return self._default_s if asked is None else asked
 
 
-async def _execute(sessions: SessionManager, execution: Execution, session_id: str | None) -> ExecuteAnswer:
+async def _tell(
+    stream: EventStream, sessions: Sessions, execution: Execution, session_id: str | None, owner: str | None
+) -> None:
+    """Send what it does as events, the last of them with the answer."""
     try:
-        return answer(await sessions.execute(execution, session_id))
-    except MaxSessionsReached as error:
-        return refusal(None, Error.MAX_SESSIONS, str(error))
-    except SessionNotFound as error:
+        async with aclosing(sessions.stream(execution, session_id, owner)) as events:
+            async for event in events:
+                if isinstance(event, Outcome):
+                    reply = answer(event)
+                elif event.name == "silence":
+                    await stream.ping()
+                else:
+                    await stream.event(event.name, event.data)
+    except (MaxSessionsReached, SessionNotFound) as error:
+        reply = _refused(error)
+    await stream.event("done", reply.model_dump(mode="json"))
+    await stream.end()
+
+
+def _refused(error: MaxSessionsReached | SessionNotFound) -> ExecuteAnswer:
+    """These two are answers: clients of this interface read `error`."""
+    if isinstance(error, SessionNotFound):
         return refusal(error.session_id, Error.NOT_FOUND, str(error))
+    return refusal(None, Error.MAX_SESSIONS, str(error))
 
 
 def _wants_events(scope: Scope) -> bool:
     return any(name == b"accept" and MEDIA_TYPE in value.decode("latin-1").lower() for name, value in scope["headers"])
-
-
-async def _stream(
-    send: Send, execution: Execution, answer: Coroutine[Any, Any, ExecuteAnswer], departure: Departure
-) -> None:
-    answering = asyncio.create_task(answer, name="streamed execution")
-    try:
-        await Stream(send, execution).follow(answering)
-    finally:
-        departure.end()
-        if not answering.done():
-            execution.abandon()
-            await asyncio.wait([answering])

@@ -1,32 +1,30 @@
 """GET /: health and capabilities."""
 
-from functools import cache
-from importlib.util import find_spec
-from typing import Any
+from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sandbox.tiers import SCIENTIFIC
+from cluster.vitals import Vitals
 from server.models import Capabilities, Health, LimitFigures, RunFigures, SessionFigures, SubmissionFigures
 from server.settings import VERSION
-from server.turns import Turns
 
 
 async def health(request: Request) -> Response:
     """The state of the service. It is `starting` until its first workers can be had."""
-    state = request.app.state
-    settings, sessions = state.settings, state.sessions
-    workers = state.zygotes.states()
+    settings = request.app.state.settings
+    vitals: Vitals = await request.app.state.backend.vitals()
     body = Health(
-        status="healthy" if "ready" in workers.values() else "starting",
+        status="healthy" if "ready" in vitals.workers.values() else "starting",
         version=VERSION,
+        role=settings.role,
+        nodes=vitals.nodes,
         capabilities=Capabilities(
             max_timeout=settings.run_max_timeout_seconds,
             max_memory_mb=settings.run_max_memory_limit_mb,
-            libraries=[name for name in _installed() if name in settings.modules],
+            libraries=[name for name in vitals.libraries if name in settings.modules],
         ),
-        sessions=SessionFigures(open=len(sessions), max=sessions.most, warm=sessions.pool.warm),
+        sessions=SessionFigures(open=vitals.open_sessions, max=vitals.most_sessions, warm=vitals.warm_workers),
         limits=LimitFigures(
             timeout_seconds=settings.timeout_seconds,
             max_timeout_seconds=settings.max_timeout_seconds,
@@ -34,25 +32,11 @@ async def health(request: Request) -> Response:
             output_limit_kb=settings.output_limit_kb,
             idle_timeout_seconds=settings.idle_timeout_seconds,
         ),
-        runs=RunFigures(warm=state.runs.warm(), **_figures(state.run_turns)),
+        runs=RunFigures(warm=vitals.warm_for_runs, **asdict(vitals.runs)),
         submissions=SubmissionFigures(
-            **_figures(state.submit_turns), versions=state.judge.versions, unavailable=state.judge.unavailable
+            **asdict(vitals.submissions), versions=vitals.versions, unavailable=vitals.unavailable
         ),
-        workers=workers,
-        sandbox=state.sandbox,
+        workers=vitals.workers,
+        sandbox=vitals.sandbox,
     )
     return JSONResponse(body.model_dump())
-
-
-def _figures(turns: Turns) -> dict[str, Any]:
-    return {
-        "active": turns.active,
-        "at_once": turns.at_once,
-        "waiting": turns.waiting,
-        "max_waiting": turns.most_waiting,
-    }
-
-
-@cache
-def _installed() -> list[str]:
-    return [name for name in SCIENTIFIC if find_spec(name) is not None]

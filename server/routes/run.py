@@ -3,33 +3,31 @@
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
+from cluster.backend import Runs
 from sandbox.limits import MIB
-from sandbox.outcome import RunOutcome
 from server import body, errors
 from server.body import BodyBudget
 from server.disconnect import while_it_stays
 from server.models import RunRequest, run_answer
 from server.reply import send_json
 from server.settings import Settings
-from server.turns import Turns
 from sessions.execution import Execution
-from sessions.runs import Runs
 
 
 class Run:
-    """An ASGI app. `turns`: the queue in front of all runs."""
+    """An ASGI app."""
 
-    def __init__(self, settings: Settings, state: State, budget: BodyBudget, turns: Turns) -> None:
+    def __init__(self, settings: Settings, state: State, budget: BodyBudget) -> None:
         self._settings = settings
         self._state = state
         self._budget = budget
-        self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             request = await body.read(scope, receive, RunRequest, self._budget)
             execution, memory_bytes = self._terms(request)
-            outcome = await while_it_stays(receive, self._run(execution, memory_bytes))
+            runs: Runs = self._state.runs
+            outcome = await while_it_stays(receive, runs.run(execution, memory_bytes))
         except errors.KNOWN as error:
             await errors.answer(error)(scope, receive, send)
         else:
@@ -42,8 +40,3 @@ class Run:
         wall_s = given.run_timeout_seconds if request.timeout is None else request.timeout
         memory_mb = given.run_memory_limit_mb if request.memory_limit is None else request.memory_limit
         return Execution(request.code, None, wall_s), memory_mb * MIB
-
-    async def _run(self, execution: Execution, memory_bytes: int) -> RunOutcome:
-        runs: Runs = self._state.runs
-        async with self._turns.turn():
-            return await runs.run(execution, memory_bytes)

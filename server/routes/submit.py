@@ -5,10 +5,10 @@ from http import HTTPStatus
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
+from cluster.backend import Submissions
 from judge import flags
 from judge.errors import BadFlag
-from judge.judge import Judge
-from judge.submission import Report, Submission
+from judge.submission import Submission
 from sandbox.limits import MIB
 from server import body, errors
 from server.body import BodyBudget
@@ -16,22 +16,21 @@ from server.disconnect import while_it_stays
 from server.models import SubmitRequest, submit_answer
 from server.reply import send_json
 from server.settings import Settings
-from server.turns import Turns
 
 
 class Submit:
-    """An ASGI app. `turns`: the queue in front of all submissions."""
+    """An ASGI app."""
 
-    def __init__(self, settings: Settings, state: State, budget: BodyBudget, turns: Turns) -> None:
+    def __init__(self, settings: Settings, state: State, budget: BodyBudget) -> None:
         self._settings = settings
         self._state = state
         self._budget = budget
-        self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             submission = self._submission(await body.read(scope, receive, SubmitRequest, self._budget))
-            report = await while_it_stays(receive, self._judge(submission))
+            judge: Submissions = self._state.judge
+            report = await while_it_stays(receive, judge.judge(submission))
         except errors.KNOWN as error:
             await errors.answer(error)(scope, receive, send)
         else:
@@ -58,8 +57,3 @@ class Submit:
             memory_bytes=(request.memory_limit or given.submit_memory_limit_mb) * MIB,
             valgrind=request.valgrind,
         )
-
-    async def _judge(self, submission: Submission) -> Report:
-        judge: Judge = self._state.judge
-        async with self._turns.turn():
-            return await judge.judge(submission)

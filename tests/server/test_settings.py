@@ -15,6 +15,9 @@ REQUIRED = ",".join(step for step in STEPS if step in Plan().required)
 OTHER: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("9000", 9000),
+    "role": ("node", "node"),
+    "nats_url": ("nats://example.org:4222", "nats://example.org:4222"),
+    "drain_seconds": ("30", 30.0),
     "log_level": ("debug", "debug"),
     "timeout_seconds": ("1.5", 1.5),
     "max_timeout_seconds": ("60", 60.0),
@@ -65,6 +68,9 @@ DEFAULTS = {
 WRONG = {
     "host": [],
     "port": ["-1", "65536", "http", "", "8000.5"],
+    "role": ["nodes", ""],
+    "nats_url": [],
+    "drain_seconds": ["-1", "3601", "long"],
     "log_level": ["loud", "", "DEBUG "],
     "timeout_seconds": ["0", "-1", "soon", "", "nan", "inf", "3601"],
     "max_timeout_seconds": ["0", "-1", "nan", "inf"],

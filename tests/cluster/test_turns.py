@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from server.turns import QueueFull, Turns
+from cluster.turns import QueueFull, Turns
 
 
 class Floor:

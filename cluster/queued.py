@@ -1,0 +1,34 @@
+"""Runs and submissions of one machine, each behind its queue."""
+
+from cluster.turns import Turns
+from judge.judge import Judge
+from judge.submission import Report, Submission
+from sandbox.outcome import RunOutcome
+from sessions.execution import Execution
+from sessions.runs import Runs
+
+
+class QueuedRuns:
+    """See Runs. Raises QueueFull too."""
+
+    def __init__(self, runs: Runs, turns: Turns) -> None:
+        self.turns = turns
+        self._runs = runs
+
+    async def run(self, execution: Execution, memory_bytes: int) -> RunOutcome:
+        """Wait for a turn, and run it once."""
+        async with self.turns.turn():
+            return await self._runs.run(execution, memory_bytes)
+
+
+class QueuedJudge:
+    """See Judge. Raises QueueFull too."""
+
+    def __init__(self, judge: Judge, turns: Turns) -> None:
+        self.turns = turns
+        self._judge = judge
+
+    async def judge(self, submission: Submission) -> Report:
+        """Wait for a turn, and judge it."""
+        async with self.turns.turn():
+            return await self._judge.judge(submission)
