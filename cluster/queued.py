@@ -28,6 +28,11 @@ class QueuedJudge:
         self.turns = turns
         self._judge = judge
 
+    @property
+    def unavailable(self) -> str | None:
+        """Why no submission can be judged."""
+        return self._judge.unavailable
+
     async def judge(self, submission: Submission) -> Report:
         """Wait for a turn, and judge it."""
         async with self.turns.turn():

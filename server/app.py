@@ -10,6 +10,8 @@ from starlette.types import ASGIApp
 
 from cluster.backend import Backend
 from cluster.node import Node
+from cluster.remote import Cluster
+from cluster.service import Service
 from cluster.turns import Turns
 from judge.judge import Judge
 from sandbox.limits import MIB
@@ -39,6 +41,11 @@ class Application(Entrance):
         """Take no new work; what still runs after `seconds` is ended."""
         if hasattr(self.state, "backend"):
             self.state.backend.drain(seconds)
+
+    async def until_idle(self) -> None:
+        """Wait for what a node does for others; who asked here is waited for by the server."""
+        if isinstance(backend := getattr(self.state, "backend", None), Service):
+            await backend.until_idle()
 
 
 def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> Application:
@@ -90,9 +97,11 @@ def _routes() -> list[BaseRoute]:
 
 
 def _backend(settings: Settings, wall: dict[str, str]) -> Backend:
-    """What does the work."""
+    """What does the work: this machine, or nodes that are reached through NATS."""
+    if settings.role == "gateway":
+        return Cluster(settings.nats_url, settings.submit_queue_size)
     zygotes = Zygotes(settings.tiers, settings.limits, settings.plan)
-    return Node(
+    node = Node(
         zygotes,
         SessionManager(
             zygotes,
@@ -118,3 +127,4 @@ def _backend(settings: Settings, wall: dict[str, str]) -> Backend:
         Turns("submissions", settings.submissions_at_once, settings.submit_queue_size),
         wall,
     )
+    return node if settings.role == "all" else Service(node, settings.nats_url, lambda outcome, seconds: None)

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from cluster.errors import Unreachable
 from cluster.turns import QueueFull
 from judge.errors import Draining, Fault, JudgeError, Unavailable
 from sessions import errors
@@ -20,6 +21,7 @@ STATUS: dict[type[errors.SessionsError], HTTPStatus] = {
     errors.MaxSessionsReached: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,
+    Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_AFTER = {HTTPStatus.TOO_MANY_REQUESTS: "1", HTTPStatus.SERVICE_UNAVAILABLE: "2"}  # seconds
 

@@ -355,7 +355,7 @@ def answer(outcome: Outcome) -> ExecuteAnswer:
     printed, failed = outcome.printed, outcome.error is not None
     stdout, stderr = printed.stdout or None, printed.stderr or None
     return ExecuteAnswer(
-        id=outcome.session_id,
+        id=outcome.session_id or None,
         stdout=None if failed else stdout,
         stderr=None if failed else stderr,
         error=outcome.error,

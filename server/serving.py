@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import uvicorn
 
@@ -56,7 +56,7 @@ def serve(settings: Settings) -> int:
         proxy_headers=False,  # nothing here asks who the client is
         timeout_graceful_shutdown=math.ceil(settings.drain_s) + 2,
     )
-    server = _DrainingServer(config, lambda: app.drain(settings.drain_s))
+    server = _DrainingServer(config, lambda: app.drain(settings.drain_s), app.until_idle)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, server.stop_soon)
     print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
@@ -67,9 +67,12 @@ def serve(settings: Settings) -> int:
 class _DrainingServer(uvicorn.Server):
     """Tells the application when it begins to stop, so that it can end what would hold it up."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain: Callable[[], None], until_idle: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
         self._drain = drain
+        self._until_idle = until_idle
 
     def stop_soon(self, signum: int, frame: object) -> None:
         """A signal before uvicorn listens for it, or raised again when it has stopped because of it."""
@@ -77,6 +80,7 @@ class _DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain()
+        await self._until_idle()
         await super().shutdown(sockets)
 
 

@@ -27,8 +27,10 @@ class Refusal(SessionsError):
 
 
 class MaxSessionsReached(Refusal):
-    def __init__(self, most: int) -> None:
-        super().__init__(f"all {most} sessions are open: close one, or wait until an idle one closes")
+    def __init__(self, most: int | None) -> None:
+        """`most`: of this machine; None: of all nodes together."""
+        which = "all nodes are full: close a session" if most is None else f"all {most} sessions are open: close one"
+        super().__init__(f"{which}, or wait until an idle one closes")
 
 
 class SessionNotFound(Refusal):

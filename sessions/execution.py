@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sandbox.outcome import Error
 from sandbox.wire import Errand, Shown
 
-if TYPE_CHECKING:
-    from sessions.session import Session
+
+class Executing(Protocol):
+    """What an execution runs in: a Session, or the way to one."""
+
+    id: str
+
+    def abandon(self, execution: Execution) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -23,7 +28,7 @@ class Execution:
     code: str
     stdin: str | None
     wall_s: float
-    session: Session | None = None
+    session: Executing | None = None
     stopped_by: Error | None = None
     on_slow: Callable[[], None] | None = None
     errand: Errand = Errand.EXECUTE

@@ -131,6 +131,10 @@ class SessionManager:
         whose, why = self._obituaries.get(session_id, (None, None))
         return why if whose == owner else None
 
+    def ids(self) -> list[str]:
+        """Of all open sessions."""
+        return list(self._sessions)
+
     async def figures(self, session_id: str, owner: str | None = None) -> Figures:
         """One session in numbers. Raises SessionNotFound."""
         return self.get(session_id, owner).figures()

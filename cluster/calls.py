@@ -1,0 +1,240 @@
+"""Conversations: each end has an address of its own, and each learns at once when nobody listens at the other.
+
+NATS answers what is sent to an address without listeners with an empty message (`no responders`). So a machine that
+was lost is known by the next letter to it; while nothing is to be said, a probe is that letter.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from types import TracebackType
+from typing import Self
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from cluster import subjects
+from cluster.errors import Lost, Unreachable
+from cluster.letters import KINDS, Kind, Letter
+
+log = logging.getLogger(__name__)
+
+_PROBE_S = 0.4  # how long an end listens before it asks whether the other is there
+_SILENT_S = 10.0  # without a sign for so long, an end that is there is taken for stuck
+_MOST_BYTES = 96 * 2**20  # of a letter in parts; the longest answer is shorter
+_PENDING_BYTES = 256 * 2**20  # of letters that have arrived and were not read
+
+_AWAY = "the nodes cannot be reached, for NATS is away: nothing was done, try again in a moment"
+_LOST = "the connection to the nodes was lost meanwhile: what was asked may have been done, or not"
+
+
+class Exchange:
+    """One end: a gateway's or a node's. It has conversations while it is up."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._place = ""
+        self._numbers = count(1)
+        self._talks: dict[str, Conversation] = {}
+
+    @property
+    def talking(self) -> int:
+        """How many conversations there are."""
+        return len(self._talks)
+
+    @property
+    def client(self) -> Client:
+        """The connection. Raises Unreachable."""
+        if self._client is None or not self._client.is_connected:
+            raise Unreachable(_AWAY)
+        return self._client
+
+    async def go_up(self, client: Client) -> None:
+        """Have an address on a new connection: what comes for an older one finds nobody."""
+        self._place = subjects.end(secrets.token_hex(8))
+        await client.subscribe(f"{self._place}.*", cb=self._on_message, pending_bytes_limit=_PENDING_BYTES)
+        self._client = client
+
+    def go_down(self) -> None:
+        """The connection is lost, and every conversation with it."""
+        self._client = None
+        for talk in list(self._talks.values()):
+            talk.fail(Unreachable(_LOST))
+
+    def talk(self, peer: str | None = None) -> "Conversation":
+        """A conversation with whoever listens at `peer`, or is the first to answer. A context manager."""
+        return Conversation(self, f"{self._place}.{next(self._numbers)}", peer)
+
+    async def send(self, subject: str, kind: Kind, body: bytes = b"", reply: str = "") -> None:
+        """One letter, in parts if it must be. Raises Unreachable."""
+        client = self.client
+        most = client.max_payload - 1
+        try:
+            while len(body) > most:
+                await client.publish(subject, Kind.PART.value + body[:most], reply)
+                body = body[most:]
+            await client.publish(subject, kind.value + body, reply)
+        except (nats.errors.Error, OSError) as error:
+            raise Unreachable(_LOST) from error
+
+    def fits(self, body: bytes) -> bool:
+        """Whether it is one letter."""
+        return len(body) < self.client.max_payload
+
+    def enter(self, talk: "Conversation") -> None:
+        self._talks[talk.address] = talk
+
+    def leave(self, talk: "Conversation") -> None:
+        self._talks.pop(talk.address, None)
+
+    async def hand_over(self, talk: "Conversation | None", message: Msg) -> None:
+        """Give a message to its conversation; None: to nobody."""
+        if not message.data:  # nobody listens there
+            if talk is not None:
+                talk.fail(Lost())
+            return
+        kind = KINDS.get(message.data[:1])
+        if talk is not None and kind is not None:
+            talk.take(kind, message.data[1:], message.reply)
+        if message.reply and (kind is Kind.PROBE or (talk is None and kind is not Kind.GONE)):
+            try:
+                await self.send(message.reply, Kind.GONE if talk is None else Kind.PONG)
+            except Unreachable:
+                return  # then it has learnt that too
+
+    async def _on_message(self, message: Msg) -> None:
+        await self.hand_over(self._talks.get(message.subject), message)
+
+
+class Conversation:
+    """A context manager. `peer`: where the other end listens, as far as it is known.
+
+    `on_end` is called once, when the other end has left, or is lost.
+    """
+
+    def __init__(self, exchange: Exchange, address: str, peer: str | None) -> None:
+        self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
+        self.address = address
+        self.peer = peer
+        self.on_end: Callable[[], object] = lambda: None
+        self.probe_s = _PROBE_S
+        self._letters: deque[Letter] = deque()
+        self._parts: list[bytes] = []
+        self._part_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Lost | Unreachable | None = None
+        self._heard = self._loop.time()
+
+    def __enter__(self) -> Self:
+        self._exchange.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exchange.leave(self)
+
+    async def say(self, kind: Kind, body: bytes = b"", to: str | None = None) -> None:
+        """Send a letter to the other end, or to an address that takes one in its place. Raises Unreachable."""
+        subject = to or self.peer
+        assert subject is not None
+        await self._exchange.send(subject, kind, body, self.address)
+
+    async def hear(self) -> Letter:
+        """The next letter. Raises Lost when nobody is there any more, Unreachable when that cannot be known."""
+        while not self._letters:
+            if self._failure is not None:
+                raise self._failure
+            self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(self.probe_s, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+            if not self._letters and self._failure is None:
+                await self.probe()
+        return self._letters.popleft()
+
+    async def probe(self) -> None:
+        """Ask whether the other end is there. Raises Unreachable if it has not answered for long."""
+        if self.peer is None:
+            return
+        if self._loop.time() - self._heard > _SILENT_S:
+            raise Unreachable(f"the node does not answer for {_SILENT_S:.0f} s: try again")
+        await self.say(Kind.PROBE)
+
+    def begin_again(self, peer: str) -> None:
+        """The other end was lost, and there may be another one."""
+        self.peer = peer
+        self._failure = None
+        self._letters.clear()
+        self._parts.clear()
+        self._heard = self._loop.time()
+
+    def take(self, kind: Kind, body: bytes, reply: str) -> None:
+        """A letter has come."""
+        self._heard = self._loop.time()
+        if reply:
+            self.peer = reply
+        match kind:
+            case Kind.PROBE | Kind.PONG:
+                pass
+            case Kind.GONE | Kind.LEFT:
+                self.fail(Lost())
+            case Kind.PART:
+                self._parts.append(body)
+                self._part_bytes += len(body)
+                if self._part_bytes > _MOST_BYTES:
+                    self._parts.clear()
+                    self.fail(Unreachable(f"an answer of over {_MOST_BYTES} bytes was refused"))
+            case _:
+                if self._parts:
+                    body = b"".join((*self._parts, body))
+                    self._parts, self._part_bytes = [], 0
+                self._letters.append(Letter(kind, body))
+                self._wake()
+
+    def fail(self, failure: Lost | Unreachable) -> None:
+        """It cannot go on."""
+        if self._failure is None:
+            self._failure = failure
+            self._wake()
+            self.on_end()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Watch:
+    """An async context manager: once begun, it asks now and then whether anybody waits for the answer still."""
+
+    def __init__(self, talk: Conversation) -> None:
+        self._talk = talk
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def begin(self) -> None:
+        """Say that it is being done, and ask from now on."""
+        self._watching = asyncio.create_task(self._watch(), name="watch a caller")
+
+    async def _watch(self) -> None:
+        try:
+            await self._talk.say(Kind.TAKEN)
+            while True:
+                await asyncio.sleep(_PROBE_S)
+                await self._talk.probe()
+        except Unreachable as error:
+            self._talk.fail(error)

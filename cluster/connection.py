@@ -1,0 +1,97 @@
+"""The connection to NATS: one at a time, and a new one whenever it is lost.
+
+The library's own way to reconnect is not used: it would send, after an outage, what was written before it, though
+whoever wrote that has been told by then that it failed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import nats
+from nats.aio.client import Client
+
+log = logging.getLogger(__name__)
+
+_CONNECT_S = 2
+_RETRY_S = 0.25
+_PING_S, _MOST_PINGS = 5, 2  # a server that does not answer these is lost
+_CLOSE_S = 2.0
+
+
+class Connection:
+    """An async context manager. `on_up` gets each new connection, `on_down` is called when it is lost."""
+
+    def __init__(self, url: str, on_up: Callable[[Client], Awaitable[None]], on_down: Callable[[], None]) -> None:
+        self._servers = [part.strip() for part in url.split(",") if part.strip()]
+        self._on_up = on_up
+        self._on_down = on_down
+        self._client: Client | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self._client is not None
+
+    async def __aenter__(self) -> "Connection":
+        tried = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(tried), name="NATS")
+        await tried.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        if self._client is not None:
+            await _close(self._client)
+
+    async def _keep(self, tried: asyncio.Event) -> None:
+        told = False
+        while True:
+            lost = asyncio.Event()
+            try:
+                client = await self._connect(lost)
+                await self._on_up(client)
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                if not told:
+                    log.error("NATS cannot be reached; it is tried again: %s", str(error) or type(error).__name__)
+                told = True
+                self._on_down()
+                tried.set()
+                await asyncio.sleep(_RETRY_S)
+                continue
+            self._client = client
+            told = False
+            log.info("connected to NATS")
+            tried.set()
+            await lost.wait()
+            self._client = None
+            log.error("the connection to NATS is lost; it is made again")
+            self._on_down()
+
+    async def _connect(self, lost: asyncio.Event) -> Client:
+        async def on_closed() -> None:
+            lost.set()
+
+        async def on_error(error: Exception) -> None:
+            log.debug("NATS: %s", error)
+
+        return await nats.connect(
+            servers=self._servers,
+            name="PyRunner",
+            allow_reconnect=False,
+            connect_timeout=_CONNECT_S,
+            ping_interval=_PING_S,
+            max_outstanding_pings=_MOST_PINGS,
+            closed_cb=on_closed,
+            error_cb=on_error,
+        )
+
+
+async def _close(client: Client) -> None:
+    """Send what is written, and close."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await client.flush()
+            await client.close()
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        log.debug("NATS: %s", error)

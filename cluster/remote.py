@@ -1,0 +1,361 @@
+"""Sessions, runs and submissions on other machines: the interfaces of SessionManager, QueuedRuns and QueuedJudge."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from nats.aio.client import Client
+
+from cluster import letters, subjects
+from cluster.calls import Conversation, Exchange
+from cluster.connection import Connection
+from cluster.errors import Lost, Unreachable
+from cluster.letters import Kind, Letter
+from cluster.submissions import NO_NODE, RemoteJudge
+from cluster.turns import QueueFull
+from cluster.vitals import Vitals, together
+from sandbox.outcome import Error, Outcome, Printed, RunOutcome
+from sandbox.wire import Errand
+from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
+from sessions.execution import Execution
+from sessions.session import Figures
+from sessions.stream import Event
+
+T = TypeVar("T")
+
+_TAKE_S = 2.0  # for a node to say that it takes an errand
+_TRIES = 8  # nodes that may have filled up between what they told and what they were asked
+_GATHER_S = 0.15  # for all nodes to answer what everyone is asked
+_NODE_LOST = "the node that it was on was lost"
+
+
+class Cluster:
+    """What the nodes do, as a gateway asks for it. An async context manager that owns the connection."""
+
+    def __init__(self, url: str, most_submissions: int) -> None:
+        self.exchange = Exchange()
+        self.connection = Connection(url, self._go_up, self._go_down)
+        self._switchboard = Switchboard(self.exchange)
+        self.sessions = RemoteSessions(self._switchboard)
+        self.runs = RemoteRuns(self._switchboard)
+        self.judge = RemoteJudge(self.exchange, most_submissions)
+        self.draining = False
+
+    async def __aenter__(self) -> Self:
+        await self.connection.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.draining = True
+        await self.connection.__aexit__()
+
+    def drain(self, seconds: float) -> None:
+        """Take no new work; what still runs after `seconds` is interrupted."""
+        self.draining = self._switchboard.draining = self.judge.draining = True
+        asyncio.get_running_loop().call_later(seconds, self._switchboard.abandon_all)
+
+    async def vitals(self) -> Vitals:
+        """How all nodes are."""
+        try:
+            told = await self._switchboard.gather("vitals")
+        except Unreachable:
+            told = []
+        return together(letters.VITALS.validate_json(body) for body in told)
+
+    async def _go_up(self, client: Client) -> None:
+        await self.exchange.go_up(client)
+        await self.judge.go_up(client)
+
+    def _go_down(self) -> None:
+        self.exchange.go_down()
+
+
+class Switchboard:
+    """Finds who does an errand, and stays in conversation until it is done."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._parting: set[asyncio.Task[None]] = set()
+        self._callers: set[Caller] = set()
+        self.draining = False
+
+    def caller(self) -> "Caller":
+        """Begin a conversation. A context manager. Raises Draining."""
+        if self.draining:
+            raise Draining
+        return Caller(self, self._exchange)
+
+    async def gather(self, do: str, *, first: bool = False, **fields: Any) -> list[bytes]:
+        """What the nodes answer that have something to say; `first`: no more than one. Raises Unreachable."""
+        answers: list[bytes] = []
+        with self._exchange.talk() as talk:
+            try:
+                await talk.say(Kind.ERRAND, letters.errand(do, **fields), to=subjects.EVERYONE)
+                async with asyncio.timeout(_GATHER_S):
+                    while not (first and answers):
+                        answers.append((await talk.hear()).body)
+            except (TimeoutError, Lost):
+                pass
+        return answers
+
+    async def nobody(self, refusal: Exception) -> Exception:
+        """Why nobody takes an errand: the refusal if there are nodes, else Unreachable."""
+        return refusal if await self.gather("vitals", first=True) else Unreachable(NO_NODE)
+
+    def part(self, talk: Conversation) -> None:
+        """Tell the other end that nobody waits for the answer any more, without waiting for that."""
+        if talk.peer is not None:
+            parting = asyncio.create_task(_say_left(talk))
+            self._parting.add(parting)
+            parting.add_done_callback(self._parting.discard)
+
+    def enter(self, caller: "Caller") -> None:
+        self._callers.add(caller)
+
+    def leave(self, caller: "Caller") -> None:
+        self._callers.discard(caller)
+
+    def abandon_all(self) -> None:
+        """Nobody shall be waited for any more."""
+        for caller in list(self._callers):
+            caller.leave()
+
+
+class Caller:
+    """A context manager around one conversation about an errand. One that ends before its answer tells the node."""
+
+    def __init__(self, board: Switchboard, exchange: Exchange) -> None:
+        self._board = board
+        self._exchange = exchange
+        self._talk = exchange.talk()
+        self._answered = False
+        self.has_left = False  # its client
+        self.taken = False  # a node has said that it does it
+        self.on_slow: Callable[[], None] = lambda: None
+        self.id = ""
+
+    def __enter__(self) -> Self:
+        self._talk.__enter__()
+        self._board.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._board.leave(self)
+        if not self._answered and not self.has_left:
+            self._board.part(self._talk)
+        self._talk.__exit__(kind, error, trace)
+
+    def abandon(self, execution: Execution) -> None:
+        """The client has left."""
+        execution.stopped_by = Error.INTERRUPTED
+        self.leave()
+
+    def leave(self) -> None:
+        """Have it interrupted; its answer is still heard."""
+        self.has_left = True
+        self._board.part(self._talk)
+
+    async def ask_there(self, subject: str, errand: bytes) -> None:
+        """Have the one who listens there do it. Raises Lost when nobody does."""
+        self._talk.peer = subject
+        if self._exchange.fits(errand):
+            await self._talk.say(Kind.ERRAND, errand)
+        else:
+            await self._talk.say(Kind.WANT)
+            await self._taken()
+            await self._talk.say(Kind.ERRAND, errand)
+
+    async def ask_anyone(self, subject: str, errand: bytes) -> bool:
+        """Have one of those who listen there do it; False when nobody does, or the client has left.
+
+        The errand goes to who has said that it takes it, so it is never in two places.
+        """
+        await self._talk.say(Kind.WANT, to=subject)
+        try:
+            async with asyncio.timeout(_TAKE_S):
+                await self._taken()
+        except (Lost, TimeoutError):
+            return False
+        if self.has_left:  # it was not known yet whom to tell
+            self._board.part(self._talk)
+            raise Lost
+        await self._talk.say(Kind.ERRAND, errand)
+        return True
+
+    async def hear(self) -> Letter:
+        """News or the answer. Raises the refusal that was told; Lost, Unreachable."""
+        while True:
+            letter = await self._talk.hear()
+            match letter.kind:
+                case Kind.TAKEN:
+                    self._note_taken()
+                case Kind.NEWS:
+                    return letter
+                case Kind.ANSWER:
+                    self._answered = True
+                    return letter
+                case Kind.REFUSED:
+                    self._answered = True
+                    raise letters.refused(letter.body)
+
+    async def answer(self) -> bytes:
+        """The answer. Raises the refusal that was told; Lost, Unreachable."""
+        return (await self.hear()).body
+
+    async def go_on(self) -> None:
+        """The news were read."""
+        await self._talk.say(Kind.GO_ON)
+
+    async def _taken(self) -> None:
+        while (await self._talk.hear()).kind is not Kind.TAKEN:
+            pass
+        self._note_taken()
+
+    def _note_taken(self) -> None:
+        self.taken = True
+        self.on_slow()
+
+
+async def _say_left(talk: Conversation) -> None:
+    try:
+        await talk.say(Kind.LEFT)
+    except Unreachable:
+        return  # then it learns that too
+
+
+class RemoteSessions:
+    """See SessionManager. Raises Unreachable too."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
+        """Run it in the session of that id, wherever that is, or in a new one on any node that has a place."""
+        async for event in self._events("execute", execution, session_id, owner):
+            if isinstance(event, Outcome):
+                return event
+        raise AssertionError("the last event is the outcome")
+
+    def stream(
+        self, execution: Execution, session_id: str | None, owner: str | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """The same, told as it happens."""
+        return self._events("stream", execution, session_id, owner)
+
+    async def figures(self, session_id: str, owner: str | None = None) -> Figures:
+        """One session in numbers. Raises SessionNotFound."""
+        return letters.FIGURES.validate_json(await self._ask("figures", session_id, owner))
+
+    async def list(self, owner: str | None = None) -> list[Figures]:
+        """The owner's open sessions on all nodes, the oldest first."""
+        told = await self._board.gather("list", owner=owner)
+        found = [figures for body in told for figures in letters.SEVERAL_FIGURES.validate_json(body)]
+        return sorted(found, key=lambda figures: -figures.age_s)
+
+    async def count(self, owner: str | None) -> int:
+        """How many sessions the owner has open on all nodes."""
+        return sum(json.loads(body) for body in await self._board.gather("count", owner=owner))
+
+    async def close(self, session_id: str, owner: str | None = None) -> None:
+        """Close it. Raises SessionNotFound."""
+        await self._ask("close", session_id, owner)
+
+    async def interrupt(self, session_id: str, owner: str | None = None) -> bool:
+        """Interrupt what runs in it; False when nothing does. Raises SessionNotFound."""
+        return json.loads(await self._ask("interrupt", session_id, owner)) is True
+
+    async def look_up(self, session_id: str, errand: Errand, text: str, owner: str | None = None) -> str:
+        """The worker's answer to a question about the namespace. Raises SessionNotFound, SessionRuns."""
+        answer = await self._ask("look_up", session_id, owner, errand=errand.name, text=text)
+        return str(json.loads(answer))
+
+    async def _ask(self, do: str, session_id: str, owner: str | None, **fields: Any) -> bytes:
+        """A small errand that a session does."""
+        subject = subjects.session(session_id)
+        if subject is None:
+            raise SessionNotFound(session_id)
+        with self._board.caller() as caller:
+            try:
+                await caller.ask_there(subject, letters.errand(do, owner=owner, **fields))
+                return await caller.answer()
+            except Lost:
+                raise await self._not_found(session_id, owner) from None
+
+    async def _events(
+        self, do: str, execution: Execution, session_id: str | None, owner: str | None
+    ) -> AsyncGenerator[Event, None]:
+        fields = {"code": execution.code, "stdin": execution.stdin, "wall_s": execution.wall_s, "owner": owner}
+        errand = letters.errand(do, **fields)
+        for _ in range(1 if session_id is not None else _TRIES):
+            with self._board.caller() as caller:
+                caller.on_slow = execution.is_slow
+                caller.id = session_id or ""
+                execution.session = caller
+                try:
+                    await self._ask_for(caller, errand, session_id, owner)
+                    while (letter := await caller.hear()).kind is Kind.NEWS:
+                        news = letters.NEWS.validate_json(letter.body)
+                        if news.name == "session":
+                            caller.id = news.data["id"]
+                        yield news
+                        await caller.go_on()
+                    yield letters.OUTCOME.validate_json(letter.body)
+                    return
+                except (MaxSessionsReached, Draining):
+                    if session_id is not None:
+                        raise
+                except Lost:
+                    if caller.has_left:
+                        yield Outcome(caller.id, Printed(), True, Error.INTERRUPTED, "its client left before it began")
+                    elif caller.taken:
+                        yield Outcome(caller.id, Printed(), False, Error.CRASHED, _NODE_LOST)
+                    else:
+                        raise await self._not_found(session_id or "", owner) from None
+                    return
+        raise MaxSessionsReached(None)
+
+    async def _ask_for(self, caller: Caller, errand: bytes, session_id: str | None, owner: str | None) -> None:
+        if session_id is None:
+            if not await caller.ask_anyone(subjects.NEW_SESSION, errand):
+                raise await self._board.nobody(MaxSessionsReached(None))
+            return
+        subject = subjects.session(session_id)
+        if subject is None:
+            raise SessionNotFound(session_id)
+        await caller.ask_there(subject, errand)
+
+    async def _not_found(self, session_id: str, owner: str | None) -> SessionNotFound:
+        """With what became of it, if a node remembers."""
+        told = await self._board.gather("obituary", first=True, id=session_id, owner=owner)
+        return SessionNotFound(session_id, json.loads(told[0]) if told else None)
+
+
+class RemoteRuns:
+    """See QueuedRuns. Raises Unreachable too."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board = board
+
+    async def run(self, execution: Execution, memory_bytes: int) -> RunOutcome:
+        """Run it once, on a node with a free turn if there is one, else behind others.
+
+        A node that is lost has kept nothing of it: it is run again on another one.
+        """
+        errand = letters.errand("run", code=execution.code, wall_s=execution.wall_s, memory_bytes=memory_bytes)
+        for _ in range(_TRIES):
+            for subject in (subjects.RUN_NOW, subjects.RUN_LATER):
+                with self._board.caller() as caller:
+                    try:
+                        if await caller.ask_anyone(subject, errand):
+                            return letters.RUN_OUTCOME.validate_json(await caller.answer())
+                    except (Lost, QueueFull, Draining):  # it has ended, or has filled up since it said that it takes it
+                        break
+            else:
+                raise await self._board.nobody(QueueFull("the queues of all nodes are full: try again in a moment"))
+        raise Unreachable("the nodes that took this run were lost, or are full: try again")

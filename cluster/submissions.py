@@ -1,0 +1,285 @@
+"""Submissions between machines: a work queue in JetStream, which hands one whose node was lost to another.
+
+A gateway puts a submission into the stream. A node with a free turn fetches it, asks its gateway whether anybody waits
+for it still, judges it, tells the gateway, and acknowledges. While it judges it says so now and then; a node that
+does not is lost, and the engine delivers the submission again, up to MOST_DELIVERIES times.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from cluster import letters, subjects
+from cluster.calls import Conversation, Exchange, Watch
+from cluster.errors import Lost, Unreachable
+from cluster.letters import Kind
+from cluster.node import Node
+from cluster.turns import QueueFull
+from judge.errors import Draining, Unavailable
+from judge.submission import Report, Submission
+from sandbox.outcome import Outcome, RunOutcome
+
+log = logging.getLogger(__name__)
+
+Observer = Callable[[Outcome | RunOutcome | Report, float], None]  # an outcome, and the seconds that it took here
+
+MOST_DELIVERIES = 3  # more nodes are not risked
+_ACK_S = 3.0  # a node that has not said for so long that it goes on is lost
+_PROGRESS_S = 1.0
+_MOST_AGE_S = 600.0  # of what waits
+_FETCH_S = 5.0
+_RETRY_S = 0.5
+_JETSTREAM_S = 3.0
+_WAITING_PROBE_S = 2.0  # everyone answers these
+_STREAM_FULL = 10077  # JetStream's number for a stream that has its most messages
+NO_NODE = "no node is connected: start one with --role node, and try again"
+_NO_JETSTREAM = "submissions cannot be taken: NATS has no JetStream (nats-server -js)"
+
+
+async def _prepare(stream: JetStreamContext, most_submissions: int) -> None:
+    """The stream and its consumer, made or brought up to date."""
+    config = StreamConfig(
+        name=subjects.STREAM,
+        subjects=[subjects.SUBMISSIONS],
+        retention=RetentionPolicy.WORK_QUEUE,
+        discard=DiscardPolicy.NEW,
+        storage=StorageType.FILE,
+        max_msgs=max(1, most_submissions),
+        max_age=_MOST_AGE_S,
+    )
+    try:
+        await stream.add_stream(config)
+    except nats.js.errors.BadRequestError:  # it is there, with another size
+        await stream.update_stream(config)
+    await stream.add_consumer(
+        subjects.STREAM,
+        ConsumerConfig(
+            durable_name=subjects.CONSUMER,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=_ACK_S,
+            max_deliver=MOST_DELIVERIES,
+        ),
+    )
+
+
+class RemoteJudge:
+    """See QueuedJudge. Raises Unreachable too."""
+
+    def __init__(self, exchange: Exchange, most_submissions: int) -> None:
+        self._exchange = exchange
+        self._most = most_submissions
+        self._stream: JetStreamContext | None = None
+        self._waiting: dict[int, Conversation] = {}  # by the number in the stream
+        self._parting: set[asyncio.Task[None]] = set()
+        self.draining = False
+
+    async def go_up(self, client: Client) -> None:
+        """Use a new connection."""
+        self._stream = None
+        stream = client.jetstream(timeout=_JETSTREAM_S)
+        try:
+            await _prepare(stream, self._most)
+        except (nats.errors.Error, TimeoutError) as error:
+            log.error("%s: %s", _NO_JETSTREAM, str(error) or type(error).__name__)
+            return
+        await client.subscribe(subjects.GIVEN_UP, cb=self._on_given_up)
+        self._stream = stream
+
+    async def judge(self, submission: Submission) -> Report:
+        """Have a node judge it. When this is cancelled, nobody does."""
+        if self.draining:
+            raise Draining
+        number: int | None = None
+        judged = False
+        with self._exchange.talk() as talk:
+            try:
+                number = await self._hand_in(talk, submission)
+                self._waiting[number] = talk
+                async with asyncio.timeout(_MOST_AGE_S + submission.timeout_s):
+                    report = await self._report(talk)
+                judged = True
+                return report
+            except TimeoutError:
+                raise Unreachable(f"no node has judged this within {_MOST_AGE_S:.0f} s: try again") from None
+            finally:
+                if number is not None:
+                    self._waiting.pop(number, None)
+                    if not judged:
+                        self._part(talk, number)
+
+    async def _hand_in(self, talk: Conversation, submission: Submission) -> int:
+        """Put it into the stream; its number there."""
+        client, stream = self._exchange.client, self._stream
+        if stream is None:
+            raise Unreachable(_NO_JETSTREAM)
+        body = json.dumps({"reply": talk.address, "submission": asdict(submission)}).encode()
+        if len(body) > client.max_payload:
+            raise Unreachable(
+                f"the submission is too large for this cluster: {len(body)} bytes, "
+                f"and NATS takes {client.max_payload} (max_payload)"
+            )
+        try:
+            return (await stream.publish(subjects.SUBMISSIONS, body)).seq
+        except nats.js.errors.APIError as error:
+            if error.err_code == _STREAM_FULL:
+                raise QueueFull(f"{self._most} submissions are waiting already: try again in a moment") from None
+            raise Unreachable(f"the submission could not be queued: {error.description}") from error
+        except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+            raise Unreachable("the submission could not be queued, for NATS did not take it: try again") from error
+
+    async def _report(self, talk: Conversation) -> Report:
+        taken = False
+        talk.begin_again(subjects.EVERYONE)
+        talk.probe_s = _WAITING_PROBE_S
+        while True:
+            try:
+                letter = await talk.hear()
+            except Lost:
+                if not taken:
+                    raise Unreachable(NO_NODE) from None
+                taken = False  # the node was lost: another one gets it
+                talk.begin_again(subjects.EVERYONE)
+                continue
+            match letter.kind:
+                case Kind.TAKEN:
+                    taken = True
+                    await talk.say(Kind.GO_ON)
+                case Kind.ANSWER:
+                    return letters.REPORT.validate_json(letter.body)
+                case Kind.REFUSED:
+                    raise letters.refused(letter.body)
+
+    def _part(self, talk: Conversation, number: int) -> None:
+        """Nobody waits for it any more: take it out of the stream, and tell who judges it."""
+        parting = asyncio.create_task(self._leave(talk, number), name="leave a submission")
+        self._parting.add(parting)
+        parting.add_done_callback(self._parting.discard)
+
+    async def _leave(self, talk: Conversation, number: int) -> None:
+        try:
+            if talk.peer != subjects.EVERYONE:
+                await talk.say(Kind.LEFT)
+            elif self._stream is not None:
+                await self._stream.delete_msg(subjects.STREAM, number)
+        except (nats.errors.Error, nats.js.errors.Error, Unreachable, OSError, TimeoutError) as error:
+            log.debug("a submission was left and could not be taken back: %s", error)  # its node will ask
+
+    async def _on_given_up(self, message: Msg) -> None:
+        """The engine tells of one that has been delivered too often."""
+        talk = self._waiting.get(json.loads(message.data)["stream_seq"])
+        if talk is not None:
+            talk.fail(Unreachable(f"{MOST_DELIVERIES} nodes were lost while they judged this submission"))
+
+
+class Backlog:
+    """A node's end: it fetches while it has a free turn."""
+
+    def __init__(self, exchange: Exchange, node: Node, observe: Observer) -> None:
+        self._exchange = exchange
+        self._node = node
+        self._observe = observe
+        self._fetchers: list[asyncio.Task[None]] = []
+        self._judging: set[asyncio.Task[None]] = set()
+
+    def go_up(self, client: Client) -> None:
+        """Fetch from a new connection: as many at once as there are turns."""
+        for _ in range(self._node.judge.turns.at_once):
+            self._fetchers.append(asyncio.create_task(self._fetch(client), name="fetch submissions"))
+
+    def stop(self) -> None:
+        """Fetch no more: the connection is lost, or the node drains. What is judged goes on."""
+        for fetcher in self._fetchers:
+            fetcher.cancel()
+        self._fetchers.clear()
+
+    async def until_idle(self) -> None:
+        """Wait until all that was fetched is judged and told."""
+        while self._judging:
+            await asyncio.wait(self._judging)
+
+    async def _fetch(self, client: Client) -> None:
+        stream = client.jetstream(timeout=_JETSTREAM_S)
+        while not client.is_closed:
+            try:
+                waiting = await stream.pull_subscribe_bind(consumer=subjects.CONSUMER, stream=subjects.STREAM)
+                try:
+                    while True:
+                        await self._judge_next(waiting)
+                finally:
+                    await waiting.unsubscribe()
+            except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
+                log.debug("no submission can be fetched: %s", error)  # there may be no stream before the first gateway
+                await asyncio.sleep(_RETRY_S)
+
+    async def _judge_next(self, waiting: JetStreamContext.PullSubscription) -> None:
+        if self._node.judge.unavailable is not None:
+            await asyncio.sleep(_RETRY_S)  # others may be able to
+            return
+        try:
+            (message,) = await waiting.fetch(1, timeout=_FETCH_S)
+        except TimeoutError:
+            return
+        judging = asyncio.create_task(self._judge(message), name="fetched submission")
+        self._judging.add(judging)
+        judging.add_done_callback(self._judging.discard)
+        await asyncio.wait([judging])
+
+    async def _judge(self, message: Msg) -> None:
+        """Judge one, if anybody waits for it still."""
+        told = json.loads(message.data)
+        progress = asyncio.create_task(_say_progress(message), name="progress of a submission")
+        try:
+            with self._exchange.talk(told["reply"]) as talk:
+                await talk.say(Kind.TAKEN)
+                await talk.hear()
+                await self._tell_verdict(talk, message, **told["submission"])
+        except Lost:
+            await message.term()  # nobody waits for it
+        except Unreachable as error:
+            log.debug("a submission is left to others: %s", error)  # the engine gives it to another node
+        except Exception:
+            log.exception("a submission could not be judged")
+        finally:
+            progress.cancel()
+
+    async def _tell_verdict(self, talk: Conversation, message: Msg, **submission: Any) -> None:
+        began = time.monotonic()
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in submission.items()
+        }
+        judging = asyncio.create_task(self._node.judge.judge(Submission(**fields)), name="submission")
+        talk.on_end = judging.cancel
+        async with Watch(talk) as watch:
+            watch.begin()
+            await asyncio.wait([judging])
+        if judging.cancelled():
+            raise Lost
+        try:
+            report = judging.result()
+        except (Draining, Unavailable):
+            await message.nak()  # another node can
+        except letters.TRAVELLING as error:
+            await talk.say(Kind.REFUSED, letters.refusal(error))
+            await message.ack()
+        else:
+            self._observe(report, time.monotonic() - began)
+            await talk.say(Kind.ANSWER, letters.REPORT.dump_json(report))
+            await message.ack()
+
+
+async def _say_progress(message: Msg) -> None:
+    """Tell the engine that this node is there."""
+    while True:
+        await asyncio.sleep(_PROGRESS_S)
+        await message.in_progress()
