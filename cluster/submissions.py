@@ -140,7 +140,8 @@ class RemoteJudge:
 
     async def _report(self, talk: Conversation) -> Report:
         taken = False
-        talk.begin_again(subjects.EVERYONE)
+        if talk.peer is None:  # else a node has taken it this moment
+            talk.peer = subjects.EVERYONE
         talk.probe_s = _WAITING_PROBE_S
         while True:
             try:
@@ -259,7 +260,7 @@ class Backlog:
             name: tuple(value) if isinstance(value, list) else value for name, value in submission.items()
         }
         judging = asyncio.create_task(self._node.judge.judge(Submission(**fields)), name="submission")
-        talk.on_end = judging.cancel
+        talk.when_ended(judging.cancel)
         async with Watch(talk) as watch:
             watch.begin()
             await asyncio.wait([judging])
