@@ -1,5 +1,6 @@
 """The application: routes, the table of errors, and the lifespan that owns what does the work."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,15 +18,19 @@ from judge.judge import Judge
 from sandbox.limits import MIB
 from server import errors
 from server.body import BodyBudget
+from server.gate import Gate
 from server.middleware import Entrance
+from server.quotas import Quotas
 from server.routes import documentation, health, lookups, notebook, sessions
 from server.routes.execute import Execute
 from server.routes.run import Run
 from server.routes.submit import Submit
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from sessions.manager import SessionManager
 from sessions.runs import Runs
 from sessions.zygotes import Zygotes
+
+log = logging.getLogger(__name__)
 
 
 class Application(Entrance):
@@ -34,8 +39,22 @@ class Application(Entrance):
     def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp]) -> None:
         for path, app in direct.items():
             starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
-        super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts)
+        keys = settings.read_keys()
+        self._gate = None if keys is None else Gate(keys, Quotas())
+        direct_by_method = {("POST", path): app for path, app in direct.items()}
+        super().__init__(starlette, direct_by_method, settings.hosts, self._gate)
         self.state = starlette.state
+
+    def read_keys_again(self) -> None:
+        """Take the keys that there are now. If they can not be used, those of before stay."""
+        assert self._gate is not None
+        try:
+            keys = self.state.settings.read_keys()
+        except SettingsError as error:
+            log.error("the keys stay as they were: %s", error)
+        else:
+            self._gate.keys = keys
+            log.info("the keys were read again")
 
     def drain(self, seconds: float) -> None:
         """Take no new work; what still runs after `seconds` is ended."""
