@@ -19,6 +19,7 @@ from sandbox.limits import MIB
 from server import errors
 from server.body import BodyBudget
 from server.gate import Gate
+from server.metered import Metered
 from server.middleware import Entrance
 from server.quotas import Quotas
 from server.routes import documentation, health, lookups, notebook, sessions
@@ -36,23 +37,20 @@ log = logging.getLogger(__name__)
 class Application(Entrance):
     """The ASGI application."""
 
-    def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp]) -> None:
+    def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp], gate: Gate | None) -> None:
         for path, app in direct.items():
             starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
-        keys = settings.read_keys()
-        self._gate = None if keys is None else Gate(keys, Quotas())
-        direct_by_method = {("POST", path): app for path, app in direct.items()}
-        super().__init__(starlette, direct_by_method, settings.hosts, self._gate)
+        super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts, gate)
         self.state = starlette.state
 
     def read_keys_again(self) -> None:
         """Take the keys that there are now. If they can not be used, those of before stay."""
-        assert self._gate is not None
         try:
             keys = self.state.settings.read_keys()
         except SettingsError as error:
             log.error("the keys stay as they were: %s", error)
-        else:
+            return
+        if self._gate is not None:
             self._gate.keys = keys
             log.info("the keys were read again")
 
@@ -73,10 +71,14 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
     `sandbox`: each step of the wall, and how it is there.
     """
 
+    keys = None if settings.role == "node" else settings.read_keys()
+    gate = None if keys is None else Gate(keys, Quotas())
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         backend = _backend(settings, sandbox or {})
-        app.state.sessions, app.state.runs, app.state.judge = backend.sessions, backend.runs, backend.judge
+        work = backend if gate is None else Metered(backend, gate.quotas, settings.idle_timeout_seconds)
+        app.state.sessions, app.state.runs, app.state.judge = work.sessions, work.runs, work.judge
         async with backend as app.state.backend:
             yield
 
@@ -99,7 +101,7 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
             "/run": Run(settings, app.state, budget),
             "/submit": Submit(settings, app.state, budget),
         }
-    return Application(app, settings, direct)
+    return Application(app, settings, direct, gate)
 
 
 def _routes() -> list[BaseRoute]:

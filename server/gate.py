@@ -34,6 +34,7 @@ class Gate:
             return ()
         key = self._key(scope)
         KEY.set(key)
+        scope["owner"] = key.name
         if scope["method"] != "POST" or not _COUNTED.fullmatch(path):
             return ()  # one must always be able to look at what one has, and to end it
         standing = await self.quotas.admit(key)

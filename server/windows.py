@@ -22,6 +22,7 @@ class _Window:
         self._step_s = length_s / _STEPS
         self._limit = limit
         self._entries: deque[tuple[float, int]] = deque()  # when, and how much; the oldest first
+        self._step_began = -math.inf
         self._owed = 0  # used beyond the limit
         self.used = 0
 
@@ -43,11 +44,11 @@ class _Window:
         if fits <= 0:
             return
         self.used += fits
-        at = math.ceil(now / self._step_s) * self._step_s  # at the end of its step: never given back too early
-        if self._entries and self._entries[-1][0] >= at:
-            at, before = self._entries.pop()
-            fits += before
-        self._entries.append((at, fits))
+        if self._entries and now - self._step_began < self._step_s:
+            fits += self._entries.pop()[1]  # the older is given back with the newer: never too early
+        else:
+            self._step_began = now
+        self._entries.append((now, fits))
 
     def room_at(self, now: float) -> float:
         """When there will be room for one more."""
