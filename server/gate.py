@@ -30,13 +30,13 @@ class Gate:
         """The headers that its answer gets. Raises Unauthorized, QuotaExceeded."""
         KEY.set(None)  # a pipelined request begins in the context of the one before
         path = scope["path"]
-        if path in _OPEN or path.startswith(_OPEN_FOLDERS):
+        if not needs_key(path):
             return ()
         key = self._key(scope)
         KEY.set(key)
         scope["owner"] = key.name
-        if scope["method"] != "POST" or not _COUNTED.fullmatch(path):
-            return ()  # one must always be able to look at what one has, and to end it
+        if not is_counted(scope["method"], path):
+            return ()
         standing = await self.quotas.admit(key)
         return () if standing is None else rate_limit_headers(standing)
 
@@ -50,6 +50,16 @@ class Gate:
         if not given:
             raise Unauthorized("This server wants a key: send it in the header Authorization: Bearer KEY")
         raise Unauthorized("This key is not known here: send one that is in the header Authorization: Bearer KEY")
+
+
+def needs_key(path: str) -> bool:
+    """Whether a request to this path must have a key, where there are keys."""
+    return path not in _OPEN and not path.startswith(_OPEN_FOLDERS)
+
+
+def is_counted(method: str, path: str) -> bool:
+    """Whether it is a request for work. To look at what one has, and to end it, must always be possible."""
+    return method == "POST" and _COUNTED.fullmatch(path) is not None
 
 
 def rate_limit_headers(standing: Standing) -> list[tuple[bytes, bytes]]:

@@ -197,6 +197,10 @@ class Settings(BaseSettings):
         """What a key may use that has no quota of its own."""
         return Quota(self.key_max_sessions, self.key_requests_per_minute, self.key_cpu_seconds_per_minute)
 
+    @property
+    def has_keys(self) -> bool:
+        return bool(self.api_keys or self.api_keys_file)
+
     def read_keys(self) -> Keys | None:
         """The keys that there are now, for their file may change; None: nobody needs one. Raises SettingsError."""
         try:
