@@ -136,6 +136,7 @@ class Caller:
         self.has_left = False  # its client
         self.taken = False  # a node has said that it does it
         self.on_slow: Callable[[], None] = lambda: None
+        self.on_open: Callable[[], None] = lambda: None  # a session that the errand opens is counted
         self.id = ""
 
     def __enter__(self) -> Self:
@@ -195,7 +196,9 @@ class Caller:
             match letter.kind:
                 case Kind.TAKEN:
                     self._note_taken()
+                    self.on_open()
                 case Kind.NEWS:
+                    self.on_open()
                     return letter
                 case Kind.ANSWER:
                     self._answered = True
@@ -294,7 +297,7 @@ class RemoteSessions:
         errand = letters.errand(do, **fields)
         for _ in range(1 if session_id is not None else _TRIES):
             with self._board.caller() as caller:
-                caller.on_slow = execution.is_slow
+                caller.on_slow, caller.on_open = execution.is_slow, execution.on_open
                 caller.id = session_id or ""
                 execution.session = caller
                 try:
