@@ -287,7 +287,7 @@ class RemoteSessions:
             try:
                 await caller.ask_there(subject, letters.errand(do, owner=owner, **fields))
                 return await caller.answer()
-            except Lost:
+            except (Lost, SessionNotFound):  # the same words, and the same time, for one that is another owner's
                 raise await self._not_found(session_id, owner) from None
 
     async def _events(
@@ -313,6 +313,10 @@ class RemoteSessions:
                 except (MaxSessionsReached, Draining):
                     if session_id is not None:
                         raise
+                except SessionNotFound:
+                    if session_id is None:  # closed before it began
+                        raise
+                    raise await self._not_found(session_id, owner) from None
                 except Lost:
                     if caller.has_left:
                         yield Outcome(caller.id, Printed(), True, Error.INTERRUPTED, "its client left before it began")
