@@ -28,6 +28,8 @@ class _Window:
 
     def move_to(self, now: float) -> None:
         """Give back what is past. What is owed takes its room."""
+        if self._owed >= self._limit:
+            self._pay(min(self._owed // self._limit, int((now - self._entries[-1][0]) // self._length_s)))
         entries = self._entries
         while entries and entries[0][0] + self._length_s <= now:
             at, amount = entries.popleft()
@@ -54,12 +56,20 @@ class _Window:
         """When there will be room for one more."""
         if self.used < self._limit:
             return now
-        entries, owed = self._entries.copy(), self._owed
-        while entries[0][1] <= owed:
-            at, amount = entries.popleft()
+        whole, owed = divmod(self._owed, self._limit)
+        wait_s = (whole + 1) * self._length_s
+        entries = iter(self._entries)
+        at, amount = next(entries)
+        while amount <= owed:
             owed -= amount
-            entries.append((at + self._length_s, amount))
-        return entries[0][0] + self._length_s
+            at, amount = next(entries)
+        return at + wait_s
+
+    def _pay(self, whole: int) -> None:
+        """Windows that go by with nothing but debt in them. While anything is owed, a window is full."""
+        if whole > 0:
+            self._owed -= whole * self._limit
+            self._entries = deque((at + whole * self._length_s, amount) for at, amount in self._entries)
 
     def given_back_at(self, now: float) -> float:
         """When its oldest entry is past."""

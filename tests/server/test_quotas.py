@@ -238,6 +238,13 @@ def test_of_many_openings_at_once_as_many_pass_as_the_limit_says(client: Callabl
             assert "5 sessions open" in answer.json()["error"]
 
 
+def test_a_refusal_tells_of_the_limit_that_it_meets_and_of_no_other(client: Callable[[str], Client]) -> None:
+    everything = client("all")
+    for _ in range(3):
+        assert everything.execute("1").headers["X-RateLimit-Limit"] == "100"
+    refused(everything.execute("1"), 3)
+
+
 def test_an_opening_that_takes_long_does_not_hold_up_the_next(client: Callable[[str], Client]) -> None:
     two = client("two")
     with ThreadPoolExecutor(1) as pool:

@@ -100,6 +100,36 @@ def test_a_debt_is_paid_while_nobody_looks() -> None:
     assert limited.stats()[1] == 10
 
 
+def test_the_largest_debt_takes_no_time_to_reckon() -> None:
+    limited = Limited(1000)
+    for _ in range(500):
+        limited.clock.now += 0.11
+        limited.charge(2)
+    limited.charge(10**15)
+    assert limited.wait_s() == pytest.approx(10**12 * 60 + 60 - 500 * 0.11 + 0.11, rel=1e-9)
+    limited.clock.now += 10**12 * 60
+    assert limited.wait_s() == pytest.approx(5.1, abs=0.02)
+    limited.clock.now += 120
+    assert limited.stats() == (0, 1000)
+
+
+def test_what_is_owed_is_reckoned_as_if_each_entry_were_paid() -> None:
+    chance = random.Random(7)
+    for _ in range(50):
+        limited, often = Limited(20), Limited(20)
+        for _ in range(chance.randrange(1, 30)):
+            amount, pause = chance.randrange(40), chance.choice((0.5, 5.0, 61.0, 500.0))
+            for one in (limited, often):
+                one.charge(amount)
+            limited.clock.now += pause
+            for _ in range(100):  # who looks often never sees whole windows go by
+                often.clock.now += pause / 100
+                often.test()
+            often.clock.now = limited.clock.now
+            assert limited.stats()[1] == often.stats()[1]
+            assert limited.wait_s() == pytest.approx(often.wait_s(), abs=1e-3)
+
+
 def test_in_the_long_run_no_more_is_used_than_the_limit() -> None:
     limited, chance, used = Limited(60), random.Random(7), 0
     begin = limited.clock.now
