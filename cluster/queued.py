@@ -17,6 +17,7 @@ class QueuedRuns:
 
     async def run(self, execution: Execution, memory_bytes: int) -> RunOutcome:
         """Wait for a turn, and run it once."""
+        execution.cpu_s = 0.0  # should its client leave while it waits
         async with self.turns.turn():
             return await self._runs.run(execution, memory_bytes)
 

@@ -88,7 +88,7 @@ class Switchboard:
         caller = Caller(self, self._exchange, session_id or "")
         if execution is not None:
             execution.session = caller
-            caller.on_slow = execution.is_slow
+            caller.on_slow, caller.on_open = execution.is_slow, execution.on_open
         return caller
 
     async def gather(self, do: str, *, first: bool = False, **fields: Any) -> list[bytes]:
@@ -148,6 +148,7 @@ class Caller:
         self.has_left = False  # its client
         self.taken = False  # a node has said that it does it
         self.on_slow: Callable[[], None] = lambda: None
+        self.on_open: Callable[[], object] = lambda: None  # a session that the errand opens is counted
 
     def __enter__(self) -> Self:
         self._talk.__enter__()
@@ -206,6 +207,8 @@ class Caller:
             match letter.kind:
                 case Kind.TAKEN:
                     self._note_taken()
+                case Kind.OPENED:
+                    self.on_open()
                 case Kind.NEWS:
                     return letter
                 case Kind.ANSWER:
@@ -258,6 +261,8 @@ class RemoteSessions:
                 except (MaxSessionsReached, Draining):
                     if session_id is not None:
                         raise  # else it has filled up since it said that it had a place
+                except SessionNotFound:
+                    raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     return await self._after_loss(caller, owner)
         raise MaxSessionsReached(None)
@@ -282,6 +287,8 @@ class RemoteSessions:
                 except (MaxSessionsReached, Draining):
                     if session_id is not None:
                         raise
+                except SessionNotFound:
+                    raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     yield await self._after_loss(caller, owner)
                     return
@@ -323,7 +330,7 @@ class RemoteSessions:
             try:
                 await caller.ask_there(subject, letters.errand(do, owner=owner, **fields))
                 return await caller.answer()
-            except Lost:
+            except (Lost, SessionNotFound):  # the same words, and the same time, for one that is another owner's
                 raise await self._not_found(session_id, owner) from None
 
     async def _ask_for(self, caller: "Caller", errand: bytes) -> None:

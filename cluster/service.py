@@ -247,6 +247,8 @@ class Service:
     ) -> bytes:
         execution = Execution(code, stdin, wall_s)
         talk.on_end = execution.abandon
+        if session_id is None and owner is not None:  # whose sessions may be counted
+            execution.on_open = lambda: self._begin(self._say_opened(talk))
         began = time.monotonic()
         async with Watch(talk) as watch:
             if streamed:
@@ -258,6 +260,12 @@ class Service:
         await self._until_listening(outcome.session_id)
         self._observe(outcome, time.monotonic() - began)
         return letters.OUTCOME.dump_json(outcome)
+
+    async def _say_opened(self, talk: Conversation) -> None:
+        try:
+            await talk.say(Kind.OPENED)
+        except Unreachable as error:
+            log.debug("nobody waits for a session any more: %s", error)
 
     async def _stream(
         self, talk: Conversation, execution: Execution, session_id: str | None, owner: str | None

@@ -1,5 +1,6 @@
 """The application: routes, the table of errors, and the lifespan that owns what does the work."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,25 +18,41 @@ from judge.judge import Judge
 from sandbox.limits import MIB
 from server import errors
 from server.body import BodyBudget
+from server.gate import Gate
+from server.metered import Metered
 from server.middleware import Entrance
+from server.quotas import Quotas
 from server.routes import documentation, health, lookups, notebook, sessions
 from server.routes.execute import Execute
 from server.routes.run import Run
 from server.routes.submit import Submit
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from sessions.manager import SessionManager
 from sessions.runs import Runs
 from sessions.zygotes import Zygotes
+
+log = logging.getLogger(__name__)
 
 
 class Application(Entrance):
     """The ASGI application."""
 
-    def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp]) -> None:
+    def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp], gate: Gate | None) -> None:
         for path, app in direct.items():
             starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
-        super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts)
+        super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts, gate)
         self.state = starlette.state
+
+    def read_keys_again(self) -> None:
+        """Take the keys that there are now. If they can not be used, those of before stay."""
+        try:
+            keys = self.state.settings.read_keys()
+        except SettingsError as error:
+            log.error("the keys stay as they were: %s", error)
+            return
+        if self._gate is not None:
+            self._gate.keys = keys
+            log.info("the keys were read again")
 
     def drain(self, seconds: float) -> None:
         """Take no new work; what still runs after `seconds` is ended."""
@@ -54,10 +71,14 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
     `sandbox`: each step of the wall, and how it is there.
     """
 
+    keys = None if settings.role == "node" else settings.read_keys()
+    gate = None if keys is None else Gate(keys, Quotas())
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         backend = _backend(settings, sandbox or {})
-        app.state.sessions, app.state.runs, app.state.judge = backend.sessions, backend.runs, backend.judge
+        work = backend if gate is None else Metered(backend, gate.quotas, settings.idle_timeout_seconds)
+        app.state.sessions, app.state.runs, app.state.judge = work.sessions, work.runs, work.judge
         async with backend as app.state.backend:
             yield
 
@@ -80,7 +101,7 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
             "/run": Run(settings, app.state, budget),
             "/submit": Submit(settings, app.state, budget),
         }
-    return Application(app, settings, direct)
+    return Application(app, settings, direct, gate)
 
 
 def _routes() -> list[BaseRoute]:

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse
 from cluster.errors import Unreachable
 from cluster.turns import QueueFull
 from judge.errors import Draining, Fault, JudgeError, Unavailable
+from server.gate import Unauthorized, rate_limit_headers
+from server.quotas import QuotaExceeded
 from sessions import errors
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,15 @@ def check_most(name: str, asked: float | None, most: float) -> None:
         raise BadBody(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {sentence}", detail)
 
 
-KNOWN = (BadBody, QueueFull, JudgeError, errors.SessionsError)
+def exceeded(error: QuotaExceeded) -> JSONResponse:
+    """The answer when a key has used what it may: how it stands with the limit that it met."""
+    response = JSONResponse({"error": str(error)}, HTTPStatus.TOO_MANY_REQUESTS)
+    response.headers["Retry-After"] = str(error.retry_after)
+    response.raw_headers.extend(rate_limit_headers(error.standing))
+    return response
+
+
+KNOWN = (BadBody, QueueFull, QuotaExceeded, Unauthorized, JudgeError, errors.SessionsError)
 
 
 def answer(error: Exception) -> JSONResponse:
@@ -80,6 +90,10 @@ def answer(error: Exception) -> JSONResponse:
             return bad_body(error)
         case QueueFull():
             return _problem(HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
+        case QuotaExceeded():
+            return exceeded(error)
+        case Unauthorized():
+            return JSONResponse({"error": str(error)}, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         case JudgeError():
             return unjudged(error)
         case errors.SessionsError():

@@ -59,6 +59,8 @@ def serve(settings: Settings) -> int:
     server = _DrainingServer(config, lambda: app.drain(settings.drain_s), app.until_idle)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, server.stop_soon)
+    if settings.api_keys_file:
+        signal.signal(signal.SIGHUP, lambda signum, frame: app.read_keys_again())
     print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
     server.run(sockets=[listening])
     return 0

@@ -85,7 +85,7 @@ class SessionManager:
         else:
             if not self.pool.warm:
                 execution.is_slow()
-            session = await self.open(for_code=execution.code, owner=owner)
+            session = await self.open(for_code=execution.code, owner=owner, on_open=execution.on_open)
         execution.session = session
         if session_id is None and execution.stopped_by is not None:
             session.close("closed: its client left before it began")  # nobody else knows its id
@@ -97,16 +97,20 @@ class SessionManager:
         """The same, told as it happens. It ends with the Outcome; one that is closed before abandons the execution."""
         return follow(execution, self.execute(execution, session_id, owner))
 
-    async def open(self, for_code: str = "", owner: str | None = None) -> Session:
+    async def open(
+        self, for_code: str = "", owner: str | None = None, on_open: Callable[[], object] = lambda: None
+    ) -> Session:
         """A new session with a worker. Raises MaxSessionsReached, NoWorker.
 
         `for_code`: what will run in it first; if it names a library that is still loading, that is waited for.
+        `on_open` is called when it counts, before it has a worker.
         """
         if len(self._sessions) >= self.most:
             raise MaxSessionsReached(self.most)
         session = Session(str(uuid.uuid4()), self.limits, self._forget, owner)
         self._sessions[session.id] = session
         self.on_change(session)
+        on_open()
         try:
             # In a plain worker the libraries would count towards the session's own time and memory.
             process = await self.pool.take(best=_LIBRARY.search(for_code) is not None)

@@ -73,9 +73,12 @@ class Runs:
         if run.ended is not None and run.ended.status is Status.ELSEWHERE:
             # That worker has only read the program. Reading may take long, and counts.
             left_s = max(0.001, execution.wall_s - run.took_s)
-            tier, read_cpu_s = self._tier_for(run.ended.result or ""), run.cpu_s
-            run = await self._run_in(tier, replace(execution, wall_s=left_s), limits)
-            run.cpu_s += read_cpu_s
+            tier, rest = self._tier_for(run.ended.result or ""), replace(execution, wall_s=left_s)
+            try:
+                run = await self._run_in(tier, rest, limits)
+            finally:
+                execution.cpu_s = rest.cpu_s
+            run.cpu_s = rest.cpu_s or 0.0
         return run.outcome()
 
     async def _run_in(self, tier: str, execution: Execution, limits: Limits) -> "_Run":
@@ -90,6 +93,7 @@ class Runs:
         try:
             await run.end(terms + wire.request(execution.code), execution)
         finally:
+            execution.cpu_s = (execution.cpu_s or 0.0) + run.cpu_s
             self._running.discard(run)
             process.kill("its run is over")
         if run.was_ended:

@@ -66,14 +66,16 @@ class Session:
         Raises SessionBusy when the queue is full, SessionNotFound when the session is lost before the turn.
         """
         if self._current is not None and not await self._wait(execution):
-            return self._not_begun()
+            return self._not_begun(execution)
         self._current = execution
         try:
             if self.state is not State.IDLE:  # it was closed before the turn came
                 raise SessionNotFound(self.id, self.obituary)
             if execution.stopped_by is not None:
-                return self._not_begun()
-            return await self._run(execution)
+                return self._not_begun(execution)
+            outcome = await self._run(execution)
+            execution.cpu_s = outcome.usage.cpu_s
+            return outcome
         finally:
             self._pass_the_turn()
 
@@ -198,7 +200,8 @@ class Session:
         self.idle_since = self._loop.time()
         return outcome
 
-    def _not_begun(self) -> Outcome:
+    def _not_begun(self, execution: Execution) -> Outcome:
+        execution.cpu_s = 0.0
         return Outcome(self.id, Printed(), kept=True, error=Error.INTERRUPTED, detail="it had not begun")
 
     def _after_answer(self, execution: Execution, ended: Ended, took_s: float) -> Outcome:
