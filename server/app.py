@@ -1,5 +1,6 @@
 """The application: routes, the table of errors, and the lifespan that owns what does the work."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,17 +17,22 @@ from cluster.service import Service
 from cluster.turns import Turns
 from judge.judge import Judge
 from sandbox.limits import MIB
-from server import errors
+from server import errors, logs
+from server.audit import Audit
 from server.body import BodyBudget
 from server.gate import Gate
+from server.gauges import of_backend
+from server.ledger import Ledger
 from server.metered import Metered
+from server.metrics import Metrics
 from server.middleware import Entrance
+from server.observed import Observed
 from server.quotas import Quotas
-from server.routes import documentation, health, lookups, notebook, sessions
+from server.routes import documentation, health, lookups, notebook, probes, sessions
 from server.routes.execute import Execute
 from server.routes.run import Run
 from server.routes.submit import Submit
-from server.settings import Settings, SettingsError
+from server.settings import VERSION, Settings, SettingsError
 from sessions.manager import SessionManager
 from sessions.runs import Runs
 from sessions.zygotes import Zygotes
@@ -40,7 +46,9 @@ class Application(Entrance):
     def __init__(self, starlette: Starlette, settings: Settings, direct: dict[str, ASGIApp], gate: Gate | None) -> None:
         for path, app in direct.items():
             starlette.routes.append(Route(path, app, methods=["POST"]))  # tells other methods what is allowed
-        super().__init__(starlette, {("POST", path): app for path, app in direct.items()}, settings.hosts, gate)
+        metrics: Metrics = starlette.state.metrics
+        paths = {("POST", path): app for path, app in direct.items()}
+        super().__init__(starlette, paths, settings.hosts, metrics.answered, gate)
         self.state = starlette.state
 
     def read_keys_again(self) -> None:
@@ -76,14 +84,21 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        backend = _backend(settings, sandbox or {})
+        backend = _backend(settings, sandbox or {}, ledger)
         work = backend if gate is None else Metered(backend, gate.quotas, settings.idle_timeout_seconds)
-        app.state.sessions, app.state.runs, app.state.judge = work.sessions, work.runs, work.judge
+        app.state.sessions = work.sessions
+        app.state.work = Observed(work.sessions, work.runs, work.judge, ledger)
+        for gauges in of_backend(backend, lambda: app.state.connections()):
+            metrics.watch(gauges)
+        asyncio.get_running_loop().set_exception_handler(logs.on_loop_error)
         async with backend as app.state.backend:
             yield
 
+    metrics = Metrics(settings.role, VERSION)
+    audit = Audit(settings.log_format, settings.role) if settings.audits and settings.role != "node" else None
+    ledger = Ledger(metrics, audit)
     app = Starlette(
-        routes=[Route("/", health.health)] if settings.role == "node" else _routes(),
+        routes=[Route("/", health.health), *probes.routes(), *([] if settings.role == "node" else _routes())],
         exception_handlers={
             **dict.fromkeys(errors.KNOWN, errors.on_known),
             HTTPException: errors.on_http,
@@ -93,6 +108,8 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
     )
     app.router.redirect_slashes = False  # a redirect has no sentence, and POST with a body fares badly
     app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.connections = lambda: 0  # until somebody serves it
     app.state.budget = budget = BodyBudget()
     direct: dict[str, ASGIApp] = {}
     if settings.role != "node":
@@ -106,7 +123,6 @@ def create_app(settings: Settings, sandbox: dict[str, str] | None = None) -> App
 
 def _routes() -> list[BaseRoute]:
     return [
-        Route("/", health.health),
         Route("/sessions", sessions.list_sessions),
         Route("/sessions/{id}", sessions.OneSession, methods=["GET", "DELETE"]),
         Route("/sessions/{id}/interrupt", sessions.interrupt_session, methods=["POST"]),
@@ -117,7 +133,7 @@ def _routes() -> list[BaseRoute]:
     ]
 
 
-def _backend(settings: Settings, wall: dict[str, str]) -> Backend:
+def _backend(settings: Settings, wall: dict[str, str], ledger: Ledger) -> Backend:
     """What does the work: this machine, or nodes that are reached through NATS."""
     if settings.role == "gateway":
         return Cluster(settings.nats_url, settings.submit_queue_size)
@@ -148,4 +164,4 @@ def _backend(settings: Settings, wall: dict[str, str]) -> Backend:
         Turns("submissions", settings.submissions_at_once, settings.submit_queue_size),
         wall,
     )
-    return node if settings.role == "all" else Service(node, settings.nats_url, lambda outcome, seconds: None)
+    return node if settings.role == "all" else Service(node, settings.nats_url, ledger.observe)

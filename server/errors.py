@@ -101,6 +101,25 @@ def answer(error: Exception) -> JSONResponse:
     raise error
 
 
+def status_of(error: BaseException) -> int:
+    """The status of that answer; 500 for what is not KNOWN."""
+    match error:
+        case BadBody():
+            return error.status
+        case QueueFull() | QuotaExceeded():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        case JudgeError():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        case errors.SessionsError():
+            return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def unready(why: str) -> JSONResponse:
+    """The answer of a server that cannot do what its role is for."""
+    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, {"error": why})
+
+
 def fault() -> JSONResponse:
     """The answer to anything else: our fault; its cause is in the log with the request id."""
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "Internal server error"})

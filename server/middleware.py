@@ -3,13 +3,14 @@
 import itertools
 import logging
 import os
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import errors
+from server import errors, logs
 from server.body import ClientGone
 from server.gate import Gate, Unauthorized
+from server.metrics import UNMATCHED
 from server.quotas import QuotaExceeded
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ class Entrance:
     """Leads a request to the app of its method and path in `direct`, or to `app`.
 
     `hosts`: the names in a Host header that are answered, or None for all. A page of a stranger's that had its name
-    lead to this address would be answered otherwise. `gate`: who may come in, if not everybody may.
+    lead to this address would be answered otherwise. `on_answer` gets method, route and status of each answer. `gate`:
+    who may come in, if not everybody may.
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class Entrance:
         app: ASGIApp,
         direct: dict[tuple[str, str], ASGIApp],
         hosts: Collection[str] | None,
+        on_answer: Callable[[str, str, int], None],
         gate: Gate | None = None,
     ) -> None:
         self._app = app
         self._direct = direct
         self._hosts = hosts
         self._gate = gate
+        self._on_answer = on_answer
         self._run = os.urandom(4).hex()  # tells the requests of this run of the server from those of another
         self._numbers = itertools.count(1)
 
@@ -45,6 +49,7 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         request_id = f"{self._run}{next(self._numbers):08x}"
+        logs.REQUEST.set(request_id)
         begun = False
         told: Headers = ()
 
@@ -52,6 +57,7 @@ class Entrance:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
+                self._on_answer(scope["method"], self._route(scope), message["status"])
                 headers = [*message["headers"], (b"x-request-id", request_id.encode()), _NO_SNIFFING]
                 message["headers"] = _and(headers, told) if told else headers
             return send(message)
@@ -69,9 +75,16 @@ class Entrance:
         except ClientGone:
             log.debug("request %s: the client left before it was complete", request_id)
         except Exception:
-            log.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            log.exception("request %s: %s %s failed", request_id, scope["method"], self._route(scope))
             if not begun:
                 await errors.fault()(scope, receive, send_with_id)
+
+    def _route(self, scope: Scope) -> str:
+        """The template of the path: a path may have anything in it."""
+        if (scope["method"], scope["path"]) in self._direct:
+            path: str = scope["path"]
+            return path
+        return getattr(scope.get("route"), "path", UNMATCHED)
 
 
 def _and(headers: Headers, told: Headers) -> Headers:

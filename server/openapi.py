@@ -17,6 +17,7 @@ from server.models import (
     InspectAnswer,
     InterruptAnswer,
     LookUpRequest,
+    Probe,
     Problem,
     RunAnswer,
     RunRequest,
@@ -179,6 +180,7 @@ class Operation:
     examples: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     links: tuple[str, ...] = ()  # operations that take the answer's `id`
     events: tuple[str, str] | None = None  # what they mean, and an example, if the answer comes as events too
+    text: str | None = None  # an example, if the answer is text
 
 
 _EVENTS_MEANING = """With `Accept: text/event-stream` the same answer comes as Server-Sent Events: `event: NAME`,
@@ -234,6 +236,10 @@ OPERATIONS = (
         InspectAnswer, (400, 404, 409, 413, 415, 422), LookUpRequest, {"builtin": ("A builtin", {"text": "print"})},
     ),
     Operation("get", "/", "health", "Service", "Health and capabilities", 200, "The state of the service", Health),
+    Operation("get", "/livez", "live", "Service", "Whether the server answers", 200, "It does", Probe),
+    Operation("get", "/readyz", "ready", "Service", "Whether it can do its work", 200, "It can", Probe, (503,)),
+    Operation("get", "/metrics", "metrics", "Service", "Figures for Prometheus", 200, "Figures as text", None,
+              text="# TYPE pyrunner_ready gauge\npyrunner_ready{role=\"all\"} 1.0\n"),
 )
 # fmt: on
 
@@ -303,6 +309,8 @@ def _operation(operation: Operation, refs: dict[type[BaseModel], Any]) -> dict[s
         success["links"] = {
             name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in operation.links
         }
+    if operation.text:
+        success["content"] = {"text/plain": {"schema": {"type": "string"}, "example": operation.text}}
     if operation.events:
         meaning, example = operation.events
         events = {"schema": {"type": "string", "description": meaning}, "example": example}

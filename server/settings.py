@@ -67,6 +67,13 @@ class Settings(BaseSettings):
         le=3600,
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "least grave messages that are logged")
+    log_format: Literal["text", "json"] = _setting(
+        "text", "text: the log goes to stderr, for people; json: to stdout, a JSON object a line, for what collects it"
+    )
+    audit_log: bool | None = _setting(
+        None,
+        "whether what was executed, run and submitted is logged; by default with LOG_FORMAT=json or with keys",
+    )
     timeout_seconds: float = _setting(2.0, "time limit of an execution", gt=0, le=3600)
     max_timeout_seconds: float = _setting(30.0, "highest `timeout` that a request may ask for", gt=0, le=3600)
     memory_limit_mb: int = _setting(100, "MiB that a session may use over what it holds at birth", ge=16, le=65536)
@@ -207,6 +214,11 @@ class Settings(BaseSettings):
             return Keys.read(self.api_keys, self.api_keys_file, self.quota)
         except KeysError as error:
             raise SettingsError(str(error)) from None
+
+    @property
+    def audits(self) -> bool:
+        """Whether there is an audit log."""
+        return (self.log_format == "json" or self.has_keys) if self.audit_log is None else self.audit_log
 
     @property
     def lists_sessions(self) -> bool:

@@ -15,7 +15,7 @@ from sandbox.wire import Errand
 from sandbox.worker import Life
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
-from sessions.lifecycle import State
+from sessions.lifecycle import Cause, State
 from sessions.pool import Pool
 from sessions.reaper import reap
 from sessions.session import Figures, Session
@@ -47,6 +47,7 @@ class SessionManager:
         self._obituaries: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
         self._draining = False
         self.on_change: Callable[[Session], None] = lambda session: None
+        self.ended: Counter[Cause] = Counter()  # workers of sessions, by why
 
     async def __aenter__(self) -> Self:
         self.pool = Pool(self._zygotes, self._tiers, Life.SESSION, self.limits, self._pool_size)
@@ -88,7 +89,7 @@ class SessionManager:
             session = await self.open(for_code=execution.code, owner=owner, on_open=execution.on_open)
         execution.session = session
         if session_id is None and execution.stopped_by is not None:
-            session.close("closed: its client left before it began")  # nobody else knows its id
+            session.close("closed: its client left before it began", Cause.ABANDONED)  # nobody else knows its id
         return await session.execute(execution)
 
     def stream(
@@ -115,7 +116,7 @@ class SessionManager:
             # In a plain worker the libraries would count towards the session's own time and memory.
             process = await self.pool.take(best=_LIBRARY.search(for_code) is not None)
         except BaseException:
-            session.close("closed: it never began")
+            session.close("closed: it never began", Cause.ABANDONED)
             raise
         if session.state is not State.STARTING:  # somebody closed it meanwhile
             process.kill("its session was closed before it began")
@@ -153,7 +154,7 @@ class SessionManager:
 
     async def close(self, session_id: str, owner: str | None = None) -> None:
         """Close it; an execution that runs in it answers `execution interrupted`. Raises SessionNotFound."""
-        self.get(session_id, owner).close("closed by DELETE")
+        self.get(session_id, owner).close("closed by DELETE", Cause.CLOSED)
 
     async def interrupt(self, session_id: str, owner: str | None = None) -> bool:
         """Interrupt what runs in it; False when nothing does. Raises SessionNotFound."""
@@ -169,10 +170,12 @@ class SessionManager:
 
     def _close_all(self) -> None:
         for session in list(self._sessions.values()):
-            session.close("closed: the server stops")
+            session.close("closed: the server stops", Cause.DRAIN)
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.id]
+        if session.process is not None and session.cause is not None:
+            self.ended[session.cause] += 1
         self._obituaries[session.id] = session.owner, session.obituary
         if len(self._obituaries) > _REMEMBERED:
             self._obituaries.popitem(last=False)

@@ -21,6 +21,8 @@ OTHER: dict[str, tuple[str, Any]] = {
     "nats_url": ("nats://example.org:4222", "nats://example.org:4222"),
     "drain_seconds": ("30", 30.0),
     "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
+    "audit_log": ("true", True),
     "timeout_seconds": ("1.5", 1.5),
     "max_timeout_seconds": ("60", 60.0),
     "memory_limit_mb": ("256", 256),
@@ -79,6 +81,8 @@ WRONG = {
     "nats_url": [],
     "drain_seconds": ["-1", "3601", "long"],
     "log_level": ["loud", "", "DEBUG "],
+    "log_format": ["xml", "", "JSON"],
+    "audit_log": ["perhaps"],
     "timeout_seconds": ["0", "-1", "soon", "", "nan", "inf", "3601"],
     "max_timeout_seconds": ["0", "-1", "nan", "inf"],
     "memory_limit_mb": ["0", "15", "1e9", "100MB", ""],
@@ -293,6 +297,14 @@ def test_a_key_without_limits_of_its_own_has_those_of_the_settings() -> None:
     assert keys and [key.quota for key in keys] == [Quota(sessions=1, requests=2, cpu_s=3)]
     assert read_settings().read_keys() is None
     assert A_KEY not in repr(settings)
+
+
+def test_there_is_an_audit_log_by_default_where_the_log_is_collected() -> None:
+    assert not read_settings().audits
+    assert read_settings(log_format="json").audits
+    assert read_settings(audit_log=True).audits
+    assert read_settings(api_keys=A_KEY).audits
+    assert not read_settings(log_format="json", audit_log=False).audits
 
 
 def test_settings_are_frozen() -> None:
