@@ -7,6 +7,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from cluster import subjects
 from tests.deploy.manifests import (
     CRDS,
     DEPLOY,
@@ -266,8 +267,8 @@ def test_keda_looks_at_the_work_queue_of_submissions() -> None:
     assert queue["metadata"] == {
         "natsServerMonitoringEndpoint": f"nats.pyrunner.svc.cluster.local:{monitor}",
         "account": "$G",  # whoever has no account of their own is in this one
-        "stream": "PYRUNNER_SUBMISSIONS",
-        "consumer": "nodes",
+        "stream": subjects.STREAM,
+        "consumer": subjects.CONSUMER,
         "lagThreshold": "10",
         "useHttps": "false",
     }
