@@ -20,7 +20,21 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", help="the setting HOST")
     parser.add_argument("--port", type=int, help="the setting PORT")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="the setting LOG_LEVEL")
+    parser.add_argument("--new-key", metavar="NAME", help="make a key of that name, print it, and start nothing")
     return parser.parse_args()
+
+
+def _make_key(name: str) -> int:
+    from server.keys import KeysError, new_key
+
+    try:
+        token, entry = new_key(name)
+    except KeysError as error:
+        print(f"run.py: --new-key: {error}", file=sys.stderr)
+        return 2
+    print(f"The key, shown only now:         {token}")
+    print(f"A line of the file API_KEYS_FILE: {entry}")
+    return 0
 
 
 def main() -> int:
@@ -32,7 +46,8 @@ def main() -> int:
         print(f"run.py: {missing.name} is not installed: pip install -r requirements.txt, or make run", file=sys.stderr)
         return 1
     arguments = _arguments()
-
+    if arguments.new_key is not None:
+        return _make_key(arguments.new_key)
     try:
         settings = read_settings(**vars(arguments))
     except SettingsError as error:

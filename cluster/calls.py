@@ -23,7 +23,7 @@ from cluster.letters import KINDS, Kind, Letter
 
 log = logging.getLogger(__name__)
 
-_PROBE_S = 0.4  # how long an end listens before it asks whether the other is there
+PROBE_S = 0.4  # how long an end listens before it asks whether the other is there
 _SILENT_S = 10.0  # without a sign for so long, an end that is there is taken for stuck
 _MOST_BYTES = 96 * 2**20  # of a letter in parts; the longest answer is shorter
 _PENDING_BYTES = 256 * 2**20  # of letters that have arrived and were not read
@@ -122,7 +122,7 @@ class Conversation:
         self.address = address
         self.peer = peer
         self._on_end: Callable[[], object] = lambda: None
-        self.probe_s = _PROBE_S
+        self.probe_s = PROBE_S
         self._letters: deque[Letter] = deque()
         self._parts: list[bytes] = []
         self._part_bytes = 0
@@ -180,7 +180,7 @@ class Conversation:
     def take(self, kind: Kind, body: bytes, reply: str) -> None:
         """A letter has come."""
         self._heard = self._loop.time()
-        if reply:
+        if reply and kind is Kind.TAKEN:
             self.peer = reply
         match kind:
             case Kind.PROBE | Kind.PONG:
@@ -240,7 +240,7 @@ class Watch:
         try:
             await self._talk.say(Kind.TAKEN)
             while True:
-                await asyncio.sleep(_PROBE_S)
+                await asyncio.sleep(PROBE_S)
                 await self._talk.probe()
         except Unreachable as error:
             self._talk.fail(error)

@@ -50,13 +50,20 @@ class Connection:
             lost = asyncio.Event()
             try:
                 client = await self._connect(lost)
-                await self._on_up(client)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 if not told:
                     log.error("NATS cannot be reached; it is tried again: %s", str(error) or type(error).__name__)
                 told = True
-                self._on_down()
                 tried.set()
+                await asyncio.sleep(_RETRY_S)
+                continue
+            try:
+                await self._on_up(client)
+            except Exception as error:
+                is_away = isinstance(error, (nats.errors.Error, OSError, TimeoutError))
+                log.error("a connection to NATS cannot be used; another one is made", exc_info=not is_away)
+                self._on_down()
+                await _close(client)
                 await asyncio.sleep(_RETRY_S)
                 continue
             self._client = client
@@ -79,6 +86,9 @@ class Connection:
             servers=self._servers,
             name="PyRunner",
             allow_reconnect=False,
+            max_reconnect_attempts=1,  # it would try the first connection sixty times, and 0 is for ever
+            reconnect_time_wait=0,
+            skip_subject_validation=True,  # cluster/subjects.py makes them all
             connect_timeout=_CONNECT_S,
             ping_interval=_PING_S,
             max_outstanding_pings=_MOST_PINGS,

@@ -1,16 +1,15 @@
 """What can go wrong between machines.
 
 SessionsError
-└── Fault
-    └── Unreachable     nobody can be asked, or nobody answers
+└── Unreachable     nobody can be asked, or nobody answers; why, is in the log once and not for each request
 
 Lost stays inside this package: it becomes `session not found`, `session crashed`, or another try.
 """
 
-from sessions.errors import Fault
+from sessions.errors import SessionsError
 
 
-class Unreachable(Fault):
+class Unreachable(SessionsError):
     """Its text is a sentence that a person can act on."""
 
 

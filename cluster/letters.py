@@ -20,6 +20,7 @@ class Kind(bytes, Enum):
     ERRAND = b"!"  # what is to be done
     WANT = b"?"  # who takes an errand? It follows
     TAKEN = b"t"  # it is being done, or may follow
+    OPENED = b"o"  # the session counts
     GO_ON = b"g"  # the news have arrived
     NEWS = b"n"
     ANSWER = b"a"

@@ -13,12 +13,13 @@ class QueuedRuns:
 
     def __init__(self, runs: Runs, turns: Turns) -> None:
         self.turns = turns
-        self._runs = runs
+        self.unqueued = runs
 
     async def run(self, execution: Execution, memory_bytes: int) -> RunOutcome:
         """Wait for a turn, and run it once."""
+        execution.cpu_s = 0.0  # should its client leave while it waits
         async with self.turns.turn():
-            return await self._runs.run(execution, memory_bytes)
+            return await self.unqueued.run(execution, memory_bytes)
 
 
 class QueuedJudge:
@@ -26,14 +27,14 @@ class QueuedJudge:
 
     def __init__(self, judge: Judge, turns: Turns) -> None:
         self.turns = turns
-        self._judge = judge
+        self.unqueued = judge
 
     @property
     def unavailable(self) -> str | None:
         """Why no submission can be judged."""
-        return self._judge.unavailable
+        return self.unqueued.unavailable
 
     async def judge(self, submission: Submission) -> Report:
         """Wait for a turn, and judge it."""
         async with self.turns.turn():
-            return await self._judge.judge(submission)
+            return await self.unqueued.judge(submission)

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from nats.aio.client import Client
 
@@ -23,12 +24,9 @@ from sessions.execution import Execution
 from sessions.session import Figures
 from sessions.stream import Event
 
-T = TypeVar("T")
-
 _TAKE_S = 2.0  # for a node to say that it takes an errand
 _TRIES = 8  # nodes that may have filled up between what they told and what they were asked
-_GATHER_S = 0.15  # for all nodes to answer what everyone is asked
-_NODE_LOST = "the node that it was on was lost"
+_GATHER_S = 0.25  # for all nodes to answer what everyone is asked
 
 
 class Cluster:
@@ -83,11 +81,15 @@ class Switchboard:
         self._callers: set[Caller] = set()
         self.draining = False
 
-    def caller(self) -> "Caller":
+    def caller(self, execution: Execution | None = None, session_id: str | None = None) -> "Caller":
         """Begin a conversation. A context manager. Raises Draining."""
         if self.draining:
             raise Draining
-        return Caller(self, self._exchange)
+        caller = Caller(self, self._exchange, session_id or "")
+        if execution is not None:
+            execution.session = caller
+            caller.on_slow, caller.on_open = execution.is_slow, execution.on_open
+        return caller
 
     async def gather(self, do: str, *, first: bool = False, **fields: Any) -> list[bytes]:
         """What the nodes answer that have something to say; `first`: no more than one. Raises Unreachable."""
@@ -104,7 +106,16 @@ class Switchboard:
 
     async def nobody(self, refusal: Exception) -> Exception:
         """Why nobody takes an errand: the refusal if there are nodes, else Unreachable."""
-        return refusal if await self.gather("vitals", first=True) else Unreachable(NO_NODE)
+        with self._exchange.talk() as talk:
+            try:
+                await talk.say(Kind.ERRAND, letters.errand("vitals"), to=subjects.EVERYONE)
+                async with asyncio.timeout(_TAKE_S):
+                    await talk.hear()
+            except TimeoutError:
+                return refusal  # they are there, and busy
+            except Lost:
+                return Unreachable(NO_NODE)
+        return refusal
 
     def part(self, talk: Conversation) -> None:
         """Tell the other end that nobody waits for the answer any more, without waiting for that."""
@@ -128,7 +139,8 @@ class Switchboard:
 class Caller:
     """A context manager around one conversation about an errand. One that ends before its answer tells the node."""
 
-    def __init__(self, board: Switchboard, exchange: Exchange) -> None:
+    def __init__(self, board: Switchboard, exchange: Exchange, session_id: str) -> None:
+        self.id = session_id
         self._board = board
         self._exchange = exchange
         self._talk = exchange.talk()
@@ -136,7 +148,7 @@ class Caller:
         self.has_left = False  # its client
         self.taken = False  # a node has said that it does it
         self.on_slow: Callable[[], None] = lambda: None
-        self.id = ""
+        self.on_open: Callable[[], object] = lambda: None  # a session that the errand opens is counted
 
     def __enter__(self) -> Self:
         self._talk.__enter__()
@@ -195,6 +207,8 @@ class Caller:
             match letter.kind:
                 case Kind.TAKEN:
                     self._note_taken()
+                case Kind.OPENED:
+                    self.on_open()
                 case Kind.NEWS:
                     return letter
                 case Kind.ANSWER:
@@ -234,19 +248,51 @@ class RemoteSessions:
 
     def __init__(self, board: Switchboard) -> None:
         self._board = board
+        self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of sessions that are asked now
 
     async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
         """Run it in the session of that id, wherever that is, or in a new one on any node that has a place."""
-        async for event in self._events("execute", execution, session_id, owner):
-            if isinstance(event, Outcome):
-                return event
-        raise AssertionError("the last event is the outcome")
+        errand = _errand("execute", execution, owner)
+        for _ in range(_TRIES):
+            with self._board.caller(execution, session_id) as caller:
+                try:
+                    await self._ask_for(caller, errand)
+                    return letters.OUTCOME.validate_json(await caller.answer())
+                except (MaxSessionsReached, Draining):
+                    if session_id is not None:
+                        raise  # else it has filled up since it said that it had a place
+                except SessionNotFound:
+                    raise await self._not_found(caller.id, owner) from None
+                except Lost:
+                    return await self._after_loss(caller, owner)
+        raise MaxSessionsReached(None)
 
-    def stream(
+    async def stream(
         self, execution: Execution, session_id: str | None, owner: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """The same, told as it happens."""
-        return self._events("stream", execution, session_id, owner)
+        errand = _errand("stream", execution, owner)
+        for _ in range(_TRIES):
+            with self._board.caller(execution, session_id) as caller:
+                try:
+                    await self._ask_for(caller, errand)
+                    while (letter := await caller.hear()).kind is Kind.NEWS:
+                        news = letters.NEWS.validate_json(letter.body)
+                        if news.name == "session":
+                            caller.id = news.data["id"]
+                        yield news
+                        await caller.go_on()
+                    yield letters.OUTCOME.validate_json(letter.body)
+                    return
+                except (MaxSessionsReached, Draining):
+                    if session_id is not None:
+                        raise
+                except SessionNotFound:
+                    raise await self._not_found(caller.id, owner) from None
+                except Lost:
+                    yield await self._after_loss(caller, owner)
+                    return
+        raise MaxSessionsReached(None)
 
     async def figures(self, session_id: str, owner: str | None = None) -> Figures:
         """One session in numbers. Raises SessionNotFound."""
@@ -284,56 +330,39 @@ class RemoteSessions:
             try:
                 await caller.ask_there(subject, letters.errand(do, owner=owner, **fields))
                 return await caller.answer()
-            except Lost:
+            except (Lost, SessionNotFound):  # the same words, and the same time, for one that is another owner's
                 raise await self._not_found(session_id, owner) from None
 
-    async def _events(
-        self, do: str, execution: Execution, session_id: str | None, owner: str | None
-    ) -> AsyncGenerator[Event, None]:
-        fields = {"code": execution.code, "stdin": execution.stdin, "wall_s": execution.wall_s, "owner": owner}
-        errand = letters.errand(do, **fields)
-        for _ in range(1 if session_id is not None else _TRIES):
-            with self._board.caller() as caller:
-                caller.on_slow = execution.is_slow
-                caller.id = session_id or ""
-                execution.session = caller
-                try:
-                    await self._ask_for(caller, errand, session_id, owner)
-                    while (letter := await caller.hear()).kind is Kind.NEWS:
-                        news = letters.NEWS.validate_json(letter.body)
-                        if news.name == "session":
-                            caller.id = news.data["id"]
-                        yield news
-                        await caller.go_on()
-                    yield letters.OUTCOME.validate_json(letter.body)
-                    return
-                except (MaxSessionsReached, Draining):
-                    if session_id is not None:
-                        raise
-                except Lost:
-                    if caller.has_left:
-                        yield Outcome(caller.id, Printed(), True, Error.INTERRUPTED, "its client left before it began")
-                    elif caller.taken:
-                        yield Outcome(caller.id, Printed(), False, Error.CRASHED, _NODE_LOST)
-                    else:
-                        raise await self._not_found(session_id or "", owner) from None
-                    return
-        raise MaxSessionsReached(None)
-
-    async def _ask_for(self, caller: Caller, errand: bytes, session_id: str | None, owner: str | None) -> None:
-        if session_id is None:
+    async def _ask_for(self, caller: "Caller", errand: bytes) -> None:
+        """Have it done where its session is, or by any node. Raises SessionNotFound, MaxSessionsReached, Lost."""
+        if not caller.id:
             if not await caller.ask_anyone(subjects.NEW_SESSION, errand):
                 raise await self._board.nobody(MaxSessionsReached(None))
             return
-        subject = subjects.session(session_id)
+        subject = subjects.session(caller.id)
         if subject is None:
-            raise SessionNotFound(session_id)
-        await caller.ask_there(subject, errand)
+            raise SessionNotFound(caller.id)
+        # A long errand takes two letters: what comes behind it must not overtake it.
+        order = self._orders.setdefault(caller.id, asyncio.Lock())
+        async with order:
+            await caller.ask_there(subject, errand)
+
+    async def _after_loss(self, caller: "Caller", owner: str | None) -> Outcome:
+        """What is told when nobody is at the other end any more. Raises SessionNotFound if nobody ever was."""
+        if caller.has_left:
+            return Outcome(caller.id, Printed(), True, Error.INTERRUPTED, "its client left before it began")
+        if caller.taken:
+            return Outcome(caller.id, Printed(), False, Error.CRASHED, "the node that it was on was lost")
+        raise await self._not_found(caller.id, owner) from None
 
     async def _not_found(self, session_id: str, owner: str | None) -> SessionNotFound:
         """With what became of it, if a node remembers."""
         told = await self._board.gather("obituary", first=True, id=session_id, owner=owner)
         return SessionNotFound(session_id, json.loads(told[0]) if told else None)
+
+
+def _errand(do: str, execution: Execution, owner: str | None) -> bytes:
+    return letters.errand(do, code=execution.code, stdin=execution.stdin, wall_s=execution.wall_s, owner=owner)
 
 
 class RemoteRuns:

@@ -47,6 +47,7 @@ class Service:
         self._backlog = Backlog(self.exchange, node, observe)
         self._groups = Groups(self._wanted_groups, self._on_errand)
         self._client: Client | None = None
+        self._everyone: Subscription | None = None
         self._talks: dict[str, Conversation] = {}  # by the address of who asked
         self._work: set[asyncio.Task[None]] = set()
         self._listening: dict[str, asyncio.Task[Subscription]] = {}  # to each session
@@ -82,6 +83,8 @@ class Service:
         self.node.drain(seconds)
         self._backlog.stop()
         self._groups.changed.set()
+        if self._everyone is not None:
+            self._begin(self._stop_hearing(self._everyone))
 
     async def until_idle(self) -> None:
         """Wait until nothing runs, and all answers are out."""
@@ -97,7 +100,8 @@ class Service:
     async def _go_up(self, client: Client) -> None:
         await self.exchange.go_up(client)
         self._client = client
-        await client.subscribe(subjects.EVERYONE, cb=self._on_everyone)
+        if not self.draining:
+            self._everyone = await client.subscribe(subjects.EVERYONE, cb=self._on_everyone)
         for session_id in self.node.sessions.ids():
             self._listen(client, session_id)
         self._groups.go_up(client)
@@ -143,10 +147,16 @@ class Service:
         while asked := self._asked.get(session_id):
             await asyncio.wait(asked)
         if listening is not None:
-            try:
-                await (await listening).drain()  # type: ignore[no-untyped-call]
-            except (nats.errors.Error, OSError) as error:
-                log.debug("NATS: %s", error)  # the connection is lost, and the address with it
+            await asyncio.wait([listening])
+            if listening.exception() is None:
+                await self._stop_hearing(listening.result())
+
+    async def _stop_hearing(self, subscription: Subscription) -> None:
+        """What has arrived already is still answered."""
+        try:
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        except (nats.errors.Error, OSError) as error:
+            log.debug("NATS: %s", error)  # the connection is lost, and the address with it
 
     async def _on_session_letter(self, session_id: str, message: Msg) -> None:
         talk = self._talks.get(message.reply)
@@ -156,6 +166,8 @@ class Service:
             await self.exchange.hand_over(talk, message)
 
     async def _on_errand(self, message: Msg, session_id: str | None = None) -> None:
+        if not message.reply:
+            return  # nobody waits for an answer
         talk = self._talks[message.reply] = self.exchange.talk(message.reply)
         task = self._begin(self._serve(talk, message, session_id))
         if session_id is not None:
@@ -235,6 +247,8 @@ class Service:
     ) -> bytes:
         execution = Execution(code, stdin, wall_s)
         talk.when_ended(execution.abandon)
+        if session_id is None and owner is not None:  # whose sessions may be counted
+            execution.on_open = lambda: self._begin(self._say_opened(talk))
         began = time.monotonic()
         async with Watch(talk) as watch:
             if streamed:
@@ -246,6 +260,12 @@ class Service:
         await self._until_listening(outcome.session_id)
         self._observe(outcome, time.monotonic() - began)
         return letters.OUTCOME.dump_json(outcome)
+
+    async def _say_opened(self, talk: Conversation) -> None:
+        try:
+            await talk.say(Kind.OPENED)
+        except Unreachable as error:
+            log.debug("nobody waits for a session any more: %s", error)
 
     async def _stream(
         self, talk: Conversation, execution: Execution, session_id: str | None, owner: str | None
@@ -276,7 +296,8 @@ class Service:
 
     async def _until_listening(self, session_id: str) -> None:
         """Nobody shall learn of a session whose address is not there yet."""
-        if (listening := self._listening.get(session_id)) is not None:
+        listening = self._listening.get(session_id)
+        if listening is not None and not listening.done():
             await asyncio.wait([listening])
 
     async def _on_everyone(self, message: Msg) -> None:

@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from cluster import letters, subjects
-from cluster.calls import Conversation, Exchange, Watch
+from cluster.calls import PROBE_S, Conversation, Exchange, Watch
 from cluster.errors import Lost, Unreachable
 from cluster.letters import Kind
 from cluster.node import Node
@@ -129,6 +129,8 @@ class RemoteJudge:
                 f"the submission is too large for this cluster: {len(body)} bytes, "
                 f"and NATS takes {client.max_payload} (max_payload)"
             )
+        talk.peer = subjects.EVERYONE  # until one of them has taken it
+        talk.probe_s = _WAITING_PROBE_S
         try:
             return (await stream.publish(subjects.SUBMISSIONS, body)).seq
         except nats.js.errors.APIError as error:
@@ -140,21 +142,18 @@ class RemoteJudge:
 
     async def _report(self, talk: Conversation) -> Report:
         taken = False
-        if talk.peer is None:  # else a node has taken it this moment
-            talk.peer = subjects.EVERYONE
-        talk.probe_s = _WAITING_PROBE_S
         while True:
             try:
                 letter = await talk.hear()
             except Lost:
                 if not taken:
                     raise Unreachable(NO_NODE) from None
-                taken = False  # the node was lost: another one gets it
+                taken, talk.probe_s = False, _WAITING_PROBE_S  # the node was lost: another one gets it
                 talk.begin_again(subjects.EVERYONE)
                 continue
             match letter.kind:
                 case Kind.TAKEN:
-                    taken = True
+                    taken, talk.probe_s = True, PROBE_S
                     await talk.say(Kind.GO_ON)
                 case Kind.ANSWER:
                     return letters.REPORT.validate_json(letter.body)
@@ -180,6 +179,7 @@ class RemoteJudge:
         """The engine tells of one that has been delivered too often."""
         talk = self._waiting.get(json.loads(message.data)["stream_seq"])
         if talk is not None:
+            log.error("a submission was given up: %s nodes were lost while they judged it", MOST_DELIVERIES)
             talk.fail(Unreachable(f"{MOST_DELIVERIES} nodes were lost while they judged this submission"))
 
 
@@ -242,12 +242,13 @@ class Backlog:
         progress = asyncio.create_task(_say_progress(message), name="progress of a submission")
         try:
             with self._exchange.talk(told["reply"]) as talk:
-                await talk.say(Kind.TAKEN)
-                await talk.hear()
-                await self._tell_verdict(talk, message, **told["submission"])
-        except Lost:
-            await message.term()  # nobody waits for it
-        except Unreachable as error:
+                try:
+                    await talk.say(Kind.TAKEN)
+                    await talk.hear()
+                    await self._tell_verdict(talk, message, **told["submission"])
+                except Lost:  # nobody waits for it
+                    await message.term()
+        except (Unreachable, nats.errors.Error, OSError) as error:
             log.debug("a submission is left to others: %s", error)  # the engine gives it to another node
         except Exception:
             log.exception("a submission could not be judged")
@@ -281,6 +282,9 @@ class Backlog:
 
 async def _say_progress(message: Msg) -> None:
     """Tell the engine that this node is there."""
-    while True:
-        await asyncio.sleep(_PROGRESS_S)
-        await message.in_progress()
+    try:
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            await message.in_progress()
+    except (nats.errors.Error, OSError) as error:
+        log.debug("NATS: %s", error)  # the connection is lost: others judge it

@@ -120,6 +120,7 @@ def _run_one(program: Program, meter: MemoryMeter, jail: Jail, requests: int, an
     while data := posix.read(requests, _READ_BYTES):
         for body in reader.feed(data):
             _send(answers, _answer(program, program.run_once, wire.parse_request(body)[1], terms))
+            posix.read(requests, 1)  # until it is killed: what it has used can be read as long as it is there
             return
 
 

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse
 from cluster.errors import Unreachable
 from cluster.turns import QueueFull
 from judge.errors import Draining, Fault, JudgeError, Unavailable
+from server.gate import Unauthorized, rate_limit_headers
+from server.quotas import QuotaExceeded
 from sessions import errors
 
 log = logging.getLogger(__name__)
@@ -70,7 +72,15 @@ def check_most(name: str, asked: float | None, most: float) -> None:
         raise BadBody(HTTPStatus.UNPROCESSABLE_ENTITY, f"{name}: {sentence}", detail)
 
 
-KNOWN = (BadBody, QueueFull, JudgeError, errors.SessionsError)
+def exceeded(error: QuotaExceeded) -> JSONResponse:
+    """The answer when a key has used what it may: how it stands with the limit that it met."""
+    response = JSONResponse({"error": str(error)}, HTTPStatus.TOO_MANY_REQUESTS)
+    response.headers["Retry-After"] = str(error.retry_after)
+    response.raw_headers.extend(rate_limit_headers(error.standing))
+    return response
+
+
+KNOWN = (BadBody, QueueFull, QuotaExceeded, Unauthorized, JudgeError, errors.SessionsError)
 
 
 def answer(error: Exception) -> JSONResponse:
@@ -80,11 +90,34 @@ def answer(error: Exception) -> JSONResponse:
             return bad_body(error)
         case QueueFull():
             return _problem(HTTPStatus.TOO_MANY_REQUESTS, {"error": str(error)})
+        case QuotaExceeded():
+            return exceeded(error)
+        case Unauthorized():
+            return JSONResponse({"error": str(error)}, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
         case JudgeError():
             return unjudged(error)
         case errors.SessionsError():
             return refusal(error)
     raise error
+
+
+def status_of(error: BaseException) -> int:
+    """The status of that answer; 500 for what is not KNOWN."""
+    match error:
+        case BadBody():
+            return error.status
+        case QueueFull() | QuotaExceeded():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        case JudgeError():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        case errors.SessionsError():
+            return STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def unready(why: str) -> JSONResponse:
+    """The answer of a server that cannot do what its role is for."""
+    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, {"error": why})
 
 
 def fault() -> JSONResponse:

@@ -335,6 +335,12 @@ class Health(BaseModel):
     sandbox: dict[str, str] = Field(description="each step of the wall around workers, and how it is there")
 
 
+class Probe(BaseModel):
+    """That it is so."""
+
+    status: Literal["live", "ready"]
+
+
 class Problem(BaseModel):
     """The body of every answer that is not 2xx."""
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from server.gate import is_counted, needs_key
 from server.models import (
     CompleteAnswer,
     ExecuteAnswer,
@@ -16,6 +17,7 @@ from server.models import (
     InspectAnswer,
     InterruptAnswer,
     LookUpRequest,
+    Probe,
     Problem,
     RunAnswer,
     RunRequest,
@@ -121,6 +123,7 @@ _SUBMIT_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
 
 _REFUSALS: dict[int, tuple[str, type[Problem]]] = {
     400: ("The body is not valid JSON", Problem),
+    401: ("The request has no key, or one that is not known", Problem),
     404: ("There is no such session; the sentence tells what became of it", Problem),
     409: ("The session runs code", Problem),
     413: ("The body is too large", Problem),
@@ -139,6 +142,24 @@ _HEADERS = {
         "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
     },
     "Retry-After": {"description": "seconds", "required": True, "schema": {"type": "integer", "minimum": 1}},
+}
+_HEADERS_OF_KEYS = {
+    "WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}},
+    "X-RateLimit-Limit": {
+        "description": "requests that the key may make in a minute, if they are limited; on a 429 that a limit of the "
+        "key gives: what that limit is",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-RateLimit-Remaining": {"description": "how many of them are left", "schema": {"type": "integer", "minimum": 0}},
+    "X-RateLimit-Reset": {
+        "description": "when room comes back, in seconds since 1970",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of this server, as `python run.py --new-key NAME` makes it",
 }
 
 
@@ -159,6 +180,7 @@ class Operation:
     examples: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     links: tuple[str, ...] = ()  # operations that take the answer's `id`
     events: tuple[str, str] | None = None  # what they mean, and an example, if the answer comes as events too
+    text: str | None = None  # an example, if the answer is text
 
 
 _EVENTS_MEANING = """With `Accept: text/event-stream` the same answer comes as Server-Sent Events: `event: NAME`,
@@ -214,6 +236,10 @@ OPERATIONS = (
         InspectAnswer, (400, 404, 409, 413, 415, 422), LookUpRequest, {"builtin": ("A builtin", {"text": "print"})},
     ),
     Operation("get", "/", "health", "Service", "Health and capabilities", 200, "The state of the service", Health),
+    Operation("get", "/livez", "live", "Service", "Whether the server answers", 200, "It does", Probe),
+    Operation("get", "/readyz", "ready", "Service", "Whether it can do its work", 200, "It can", Probe, (503,)),
+    Operation("get", "/metrics", "metrics", "Service", "Figures for Prometheus", 200, "Figures as text", None,
+              text="# TYPE pyrunner_ready gauge\npyrunner_ready{role=\"all\"} 1.0\n"),
 )
 # fmt: on
 
@@ -242,6 +268,15 @@ def document(settings: Settings) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, refs)
+    components = {"schemas": schemas, "headers": _HEADERS}
+    if settings.has_keys:
+        components = {
+            "schemas": schemas,
+            "headers": _HEADERS | _HEADERS_OF_KEYS,
+            "securitySchemes": {"key": _KEY},
+        }
+        for operation in OPERATIONS:
+            _ask_for_key(operation, paths[operation.path][operation.method], refs[Problem])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -251,7 +286,7 @@ def document(settings: Settings) -> dict[str, Any]:
             "license": {"name": "MIT"},
         },
         "paths": paths,
-        "components": {"schemas": schemas, "headers": _HEADERS},
+        "components": components,
     }
 
 
@@ -274,6 +309,8 @@ def _operation(operation: Operation, refs: dict[type[BaseModel], Any]) -> dict[s
         success["links"] = {
             name: {"operationId": name, "parameters": {"id": "$response.body#/id"}} for name in operation.links
         }
+    if operation.text:
+        success["content"] = {"text/plain": {"schema": {"type": "string"}, "example": operation.text}}
     if operation.events:
         meaning, example = operation.events
         events = {"schema": {"type": "string", "description": meaning}, "example": example}
@@ -299,11 +336,30 @@ def _operation(operation: Operation, refs: dict[type[BaseModel], Any]) -> dict[s
     return described
 
 
+def _ask_for_key(operation: Operation, described: dict[str, Any], problem: Any) -> None:
+    """What becomes of it where there are keys."""
+    if not needs_key(operation.path):
+        return
+    described["security"] = [{"key": []}]
+    responses = described["responses"]
+    if is_counted(operation.method.upper(), operation.path):
+        responses.setdefault("429", _response("", problem, retry_after=True))
+        responses["429"]["description"] = "The queue is full, or the key has used what it may"
+        for response in responses.values():
+            response["headers"] |= _references("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+    responses["401"] = _response(_REFUSALS[401][0], problem)
+    responses["401"]["headers"] |= _references("WWW-Authenticate")
+
+
+def _references(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
 def _response(meaning: str, schema: Any, *, retry_after: bool = False) -> dict[str, Any]:
     names = ["X-Request-ID", "Retry-After"] if retry_after else ["X-Request-ID"]
     response = {
         "description": meaning,
-        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        "headers": _references(*names),
     }
     if schema is not None:
         response["content"] = {"application/json": {"schema": schema}}

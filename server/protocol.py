@@ -4,6 +4,7 @@ import json
 import os
 import resource
 from asyncio import AbstractEventLoop, Transport
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -56,9 +57,13 @@ class _OneWrite:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections that are too many, too slow, or send too long a head; answers JSON where it can."""
+    """Closes connections that are too many, too slow, or send too long a head; answers JSON where it can.
+
+    `on_refusal` gets the status of each such answer.
+    """
 
     most = 1024
+    on_refusal: Callable[[int], None] = staticmethod(lambda status: None)
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(_OneWrite(transport, self.loop))  # type: ignore[arg-type]
@@ -114,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, sentence: str, headers: tuple[bytes, ...] = ()) -> None:
         if self.transport.is_closing():
             return
+        self.on_refusal(status)
         body = json.dumps({"error": sentence}).encode()
         head = [
             b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()),

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import uvicorn
 
+from server import logs
 from server.app import create_app
 from server.protocol import BoundedProtocol, most_connections
 from server.settings import Settings, unknown_settings
@@ -21,16 +22,11 @@ log = logging.getLogger(__name__)
 
 def serve(settings: Settings) -> int:
     """Listen and serve until SIGTERM or Ctrl-C. Returns the exit status: 1 when the address is taken."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.begin(settings.log_format, settings.log_level, settings.role)
     try:
-        sandbox = examine(settings.plan, settings.limits)
+        sandbox = {} if settings.role == "gateway" else examine(settings.plan, settings.limits)
     except CannotConfine as missing:
-        print(
-            f"run.py: workers cannot be confined here: {missing} (SANDBOX_REQUIRED says what must be)", file=sys.stderr
-        )
-        return 1
+        return _cannot(settings, f"workers cannot be confined here: {missing} (SANDBOX_REQUIRED says what must be)")
     for name in unknown_settings(os.environ):
         log.warning("the environment has %s, which is no setting: see run.py --help", name)
     for step, how in sandbox.items():
@@ -38,16 +34,16 @@ def serve(settings: Settings) -> int:
     try:
         listening = _listen(settings.host, settings.port)
     except OSError as error:
-        print(f"run.py: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
-        return 1
+        return _cannot(settings, f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
     host, port = listening.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not listened on
     url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     app = create_app(settings, sandbox)
+    bounds = {"most": most_connections(settings.max_sessions), "on_refusal": app.state.metrics.refused}
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=type("Protocol", (BoundedProtocol,), {"most": most_connections(settings.max_sessions)}),
+        http=type("Protocol", (BoundedProtocol,), bounds),
         ws="none",
         access_log=False,
         log_config=None,
@@ -59,9 +55,28 @@ def serve(settings: Settings) -> int:
     server = _DrainingServer(config, lambda: app.drain(settings.drain_s), app.until_idle)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, server.stop_soon)
-    print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
+    if settings.api_keys_file:
+        signal.signal(signal.SIGHUP, lambda signum, frame: app.read_keys_again())
+    app.state.connections = lambda: len(server.server_state.connections)
+    _tell(settings, url)
     server.run(sockets=[listening])
     return 0
+
+
+def _tell(settings: Settings, url: str) -> None:
+    if settings.log_format == "json":
+        logs.address.info("listening", extra={"url": url})
+    else:
+        print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
+
+
+def _cannot(settings: Settings, why: str) -> int:
+    """Say why the server does not start. Returns the exit status."""
+    if settings.log_format == "json":
+        logs.address.critical("the server does not start: %s", why)
+    else:
+        print(f"run.py: {why}", file=sys.stderr)
+    return 1
 
 
 class _DrainingServer(uvicorn.Server):

@@ -13,6 +13,7 @@ from sandbox.confine.jail import STEPS, Plan
 from sandbox.limits import MIB, Limits
 from sandbox.policy import DEFAULT_MODULES
 from sandbox.tiers import TIERS
+from server.keys import Keys, KeysError, Quota
 
 VERSION = "0.1.0"
 
@@ -66,6 +67,13 @@ class Settings(BaseSettings):
         le=3600,
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "least grave messages that are logged")
+    log_format: Literal["text", "json"] = _setting(
+        "text", "text: the log goes to stderr, for people; json: to stdout, a JSON object a line, for what collects it"
+    )
+    audit_log: bool | None = _setting(
+        None,
+        "whether what was executed, run and submitted is logged; by default with LOG_FORMAT=json or with keys",
+    )
     timeout_seconds: float = _setting(2.0, "time limit of an execution", gt=0, le=3600)
     max_timeout_seconds: float = _setting(30.0, "highest `timeout` that a request may ask for", gt=0, le=3600)
     memory_limit_mb: int = _setting(100, "MiB that a session may use over what it holds at birth", ge=16, le=65536)
@@ -119,6 +127,16 @@ class Settings(BaseSettings):
     )
     list_sessions: bool | None = _setting(
         None, "whether GET /sessions lists ids, with which anyone may use a session; by default only on loopback"
+    )
+
+    api_keys: str = _setting(
+        "", "keys of those who may use this server, separated by commas, as run.py --new-key makes them", repr=False
+    )
+    api_keys_file: str = _setting("", "file with such keys, one a line; read again on SIGHUP")
+    key_max_sessions: int = _setting(0, "sessions that a key may have open; 0: no limit", ge=0, le=1_000_000)
+    key_requests_per_minute: int = _setting(0, "requests of a key in a minute; 0: no limit", ge=0, le=1_000_000)
+    key_cpu_seconds_per_minute: int = _setting(
+        0, "CPU seconds that a key's code may use in a minute; 0: no limit", ge=0, le=1_000_000
     )
 
     @property
@@ -182,6 +200,27 @@ class Settings(BaseSettings):
         return _LOOPBACK | {self.host} if self.is_local else None
 
     @property
+    def quota(self) -> Quota:
+        """What a key may use that has no quota of its own."""
+        return Quota(self.key_max_sessions, self.key_requests_per_minute, self.key_cpu_seconds_per_minute)
+
+    @property
+    def has_keys(self) -> bool:
+        return bool(self.api_keys or self.api_keys_file)
+
+    def read_keys(self) -> Keys | None:
+        """The keys that there are now, for their file may change; None: nobody needs one. Raises SettingsError."""
+        try:
+            return Keys.read(self.api_keys, self.api_keys_file, self.quota)
+        except KeysError as error:
+            raise SettingsError(str(error)) from None
+
+    @property
+    def audits(self) -> bool:
+        """Whether there is an audit log."""
+        return (self.log_format == "json" or self.has_keys) if self.audit_log is None else self.audit_log
+
+    @property
     def lists_sessions(self) -> bool:
         return self.is_local if self.list_sessions is None else self.list_sessions
 
@@ -226,5 +265,5 @@ def read_settings(**given: Any) -> Settings:
     for default, most in _DEFAULT_AND_MOST:
         if getattr(settings, default) > getattr(settings, most):
             raise SettingsError(f"{default.upper()}: it is higher than {most.upper()}")
-    _ = settings.plan, settings.modules  # they say what is wrong with them
+    _ = settings.plan, settings.modules, settings.read_keys()  # they say what is wrong with them
     return settings

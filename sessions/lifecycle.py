@@ -13,6 +13,18 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+class Cause(StrEnum):
+    """Why a worker ended that did not end of itself when its work was done."""
+
+    TIMEOUT = "timeout"  # killed: it did not end at its limit
+    MEMORY = "memory"  # killed: it used more than its limit
+    CRASH = "crash"  # nobody killed it
+    IDLE = "idle"  # its session was closed by the reaper
+    CLOSED = "closed"  # its session was closed by a request
+    ABANDONED = "abandoned"  # nobody waited for it any more
+    DRAIN = "drain"  # the server stopped
+
+
 class Event(StrEnum):
     READY = "ready"  # a worker has been handed over
     ASK = "ask"

@@ -15,7 +15,7 @@ from sandbox.wire import Errand
 from sandbox.worker import Life
 from sessions.errors import Draining, MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
-from sessions.lifecycle import State
+from sessions.lifecycle import Cause, State
 from sessions.pool import Pool
 from sessions.reaper import reap
 from sessions.session import Figures, Session
@@ -47,6 +47,7 @@ class SessionManager:
         self._obituaries: OrderedDict[str, tuple[str | None, str | None]] = OrderedDict()
         self._draining = False
         self.on_change: Callable[[Session], None] = lambda session: None
+        self.ended: Counter[Cause] = Counter()  # workers of sessions, by why
 
     async def __aenter__(self) -> Self:
         self.pool = Pool(self._zygotes, self._tiers, Life.SESSION, self.limits, self._pool_size)
@@ -85,10 +86,10 @@ class SessionManager:
         else:
             if not self.pool.warm:
                 execution.is_slow()
-            session = await self.open(for_code=execution.code, owner=owner)
+            session = await self.open(for_code=execution.code, owner=owner, on_open=execution.on_open)
         execution.session = session
         if session_id is None and execution.stopped_by is not None:
-            session.close("closed: its client left before it began")  # nobody else knows its id
+            session.close("closed: its client left before it began", Cause.ABANDONED)  # nobody else knows its id
         return await session.execute(execution)
 
     def stream(
@@ -97,21 +98,25 @@ class SessionManager:
         """The same, told as it happens. It ends with the Outcome; one that is closed before abandons the execution."""
         return follow(execution, self.execute(execution, session_id, owner))
 
-    async def open(self, for_code: str = "", owner: str | None = None) -> Session:
+    async def open(
+        self, for_code: str = "", owner: str | None = None, on_open: Callable[[], object] = lambda: None
+    ) -> Session:
         """A new session with a worker. Raises MaxSessionsReached, NoWorker.
 
         `for_code`: what will run in it first; if it names a library that is still loading, that is waited for.
+        `on_open` is called when it counts, before it has a worker.
         """
         if len(self._sessions) >= self.most:
             raise MaxSessionsReached(self.most)
         session = Session(str(uuid.uuid4()), self.limits, self._forget, owner)
         self._sessions[session.id] = session
         self.on_change(session)
+        on_open()
         try:
             # In a plain worker the libraries would count towards the session's own time and memory.
             process = await self.pool.take(best=_LIBRARY.search(for_code) is not None)
         except BaseException:
-            session.close("closed: it never began")
+            session.close("closed: it never began", Cause.ABANDONED)
             raise
         if session.state is not State.STARTING:  # somebody closed it meanwhile
             process.kill("its session was closed before it began")
@@ -149,7 +154,7 @@ class SessionManager:
 
     async def close(self, session_id: str, owner: str | None = None) -> None:
         """Close it; an execution that runs in it answers `execution interrupted`. Raises SessionNotFound."""
-        self.get(session_id, owner).close("closed by DELETE")
+        self.get(session_id, owner).close("closed by DELETE", Cause.CLOSED)
 
     async def interrupt(self, session_id: str, owner: str | None = None) -> bool:
         """Interrupt what runs in it; False when nothing does. Raises SessionNotFound."""
@@ -165,10 +170,12 @@ class SessionManager:
 
     def _close_all(self) -> None:
         for session in list(self._sessions.values()):
-            session.close("closed: the server stops")
+            session.close("closed: the server stops", Cause.DRAIN)
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.id]
+        if session.process is not None and session.cause is not None:
+            self.ended[session.cause] += 1
         self._obituaries[session.id] = session.owner, session.obituary
         if len(self._obituaries) > _REMEMBERED:
             self._obituaries.popitem(last=False)

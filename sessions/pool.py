@@ -1,8 +1,9 @@
 """Warm workers, ready before anyone asks. Refilled after each hand-over, off the path of the answer."""
 
 import asyncio
+import contextvars
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from sandbox.limits import Limits
@@ -30,8 +31,9 @@ class Pool:
         self._tiers = tiers
         self._life = life
         self._limits = limits
-        self._size = size
+        self.size = size
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()  # births are nobody's request, whoever took the worker before
         self._warm: deque[SessionProcess] = deque()
         self._takers: deque[asyncio.Future[SessionProcess]] = deque()
         self._births: set[asyncio.Task[None]] = set()
@@ -42,6 +44,10 @@ class Pool:
     @property
     def warm(self) -> int:
         return len(self._warm)
+
+    def tiers(self) -> Counter[str]:
+        """How many workers of each tier are ready."""
+        return Counter(process.tier for process in self._warm)
 
     async def take(self, *, best: bool = False) -> SessionProcess:
         """A worker that is ready. Raises NoWorker when none can be had in time.
@@ -89,7 +95,7 @@ class Pool:
 
     def _refill_soon(self, pause_s: float = _REFILL_PAUSE_S) -> None:
         if self._refill_timer is None:
-            self._refill_timer = self._loop.call_later(pause_s, self._refill)
+            self._refill_timer = self._loop.call_later(pause_s, self._refill, context=self._context)
 
     def _refill(self) -> None:
         if self._refill_timer is not None:
@@ -98,8 +104,8 @@ class Pool:
         zygote = self._best()
         if zygote is None:
             return
-        for _ in range(self._size + len(self._takers) - len(self._warm) - len(self._births)):
-            birth = self._loop.create_task(self._give_birth(zygote))
+        for _ in range(self.size + len(self._takers) - len(self._warm) - len(self._births)):
+            birth = self._loop.create_task(self._give_birth(zygote), context=self._context)
             self._births.add(birth)
             birth.add_done_callback(self._births.discard)
 
@@ -136,7 +142,7 @@ class Pool:
             self._refill_soon()
 
     def _keep(self, process: SessionProcess) -> None:
-        if len(self._warm) < self._size:
+        if len(self._warm) < self.size:
             self._warm.append(process)
         else:
             process.kill("nobody waits for it any more")

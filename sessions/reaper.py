@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from sessions.lifecycle import State
+from sessions.lifecycle import Cause, State
 from sessions.session import Session
 
 _SWEEP_S = 0.5  # a session is closed within 2 s of its deadline
@@ -21,4 +21,4 @@ async def reap(sessions: dict[str, Session], idle_s: float) -> None:
         await asyncio.sleep(_SWEEP_S)
         now = loop.time()
         for session in overdue(sessions.values(), now, idle_s):
-            session.close(f"closed after {idle_s:g} s idle")
+            session.close(f"closed after {idle_s:g} s idle", Cause.IDLE)

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -14,6 +16,7 @@ from sandbox.tiers import TIERS, needed
 from sandbox.worker import Life
 from sessions.errors import Draining, WorkerLost
 from sessions.execution import Execution
+from sessions.lifecycle import Cause
 from sessions.pool import Pool
 from sessions.session_process import SessionProcess
 from sessions.watchdog import Watchdog
@@ -42,6 +45,7 @@ class Runs:
         self._tiers = tiers
         self._pool_size = pool_size
         self._running: set[_Run] = set()
+        self.ended: Counter[Cause] = Counter()  # workers that did not end with their run, by why
         self._draining = False
 
     async def __aenter__(self) -> Self:
@@ -73,9 +77,12 @@ class Runs:
         if run.ended is not None and run.ended.status is Status.ELSEWHERE:
             # That worker has only read the program. Reading may take long, and counts.
             left_s = max(0.001, execution.wall_s - run.took_s)
-            tier, read_cpu_s = self._tier_for(run.ended.result or ""), run.cpu_s
-            run = await self._run_in(tier, replace(execution, wall_s=left_s), limits)
-            run.cpu_s += read_cpu_s
+            tier, rest = self._tier_for(run.ended.result or ""), replace(execution, wall_s=left_s)
+            try:
+                run = await self._run_in(tier, rest, limits)
+            finally:
+                execution.cpu_s = rest.cpu_s
+            run.cpu_s = rest.cpu_s or 0.0
         return run.outcome()
 
     async def _run_in(self, tier: str, execution: Execution, limits: Limits) -> "_Run":
@@ -90,7 +97,10 @@ class Runs:
         try:
             await run.end(terms + wire.request(execution.code), execution)
         finally:
+            execution.cpu_s = (execution.cpu_s or 0.0) + run.cpu_s
             self._running.discard(run)
+            if (cause := run.cause()) is not None:
+                self.ended[cause] += 1
             process.kill("its run is over")
         if run.was_ended:
             raise Draining("the run was ended before it was done")
@@ -102,6 +112,10 @@ class Runs:
     def warm(self) -> dict[str, int]:
         """How many workers of each tier are ready."""
         return {tier: pool.warm for tier, pool in self._pools.items()}
+
+    def wanted(self) -> int:
+        """How many workers are kept ready, of all tiers together."""
+        return sum(pool.size for pool in self._pools.values())
 
     def _end_all(self) -> None:
         for run in self._running:
@@ -134,8 +148,7 @@ class _Run:
 
     async def end(self, request: bytes, execution: Execution) -> None:
         """Ask for it, and wait for its end, whatever that is."""
-        loop = asyncio.get_running_loop()
-        began, began_cpu_s = loop.time(), self._process.cpu_s()
+        began, began_cpu_s = time.monotonic(), self._process.cpu_s()  # the loop's clock stands still within a turn
         self._watchdog.start(execution)
         try:
             ended = await self._process.ask(request, None)
@@ -148,7 +161,7 @@ class _Run:
             self._lost, self._printed = lost.detail, lost.printed
         finally:
             self._watchdog.end()
-            self.took_s = loop.time() - began
+            self.took_s = time.monotonic() - began
             self.cpu_s = self._process.cpu_s() - began_cpu_s
 
     def interrupt(self, why: Error) -> bool:
@@ -164,6 +177,19 @@ class _Run:
 
     def rest(self) -> None:
         """Nothing comes behind a run."""
+
+    def cause(self) -> Cause | None:
+        """Why its worker ended, unless it did its work."""
+        if self.ended is not None:
+            return None
+        match self._killed_by:
+            case Error.TIMEOUT:
+                return Cause.TIMEOUT
+            case Error.MEMORY:
+                return Cause.MEMORY
+            case Error.INTERRUPTED:
+                return Cause.DRAIN
+        return Cause.CRASH if self._lost else Cause.ABANDONED
 
     def outcome(self) -> RunOutcome:
         """What the caller is told."""

@@ -10,11 +10,12 @@ from sandbox.limits import LOOK_UP_S, MIB, Limits
 from sandbox.outcome import Ended, Error, Outcome, Printed, Status, Usage
 from sessions.errors import SessionBusy, SessionNotFound, SessionRuns, WorkerLost
 from sessions.execution import Execution
-from sessions.lifecycle import Event, State, after
+from sessions.lifecycle import Cause, Event, State, after
 from sessions.session_process import SessionProcess
 from sessions.watchdog import Watchdog
 
 MOST_WAITING = 16
+_CAUSES = {Error.TIMEOUT: Cause.TIMEOUT, Error.MEMORY: Cause.MEMORY}  # of a kill; for any other nobody waits
 
 
 class Figures(NamedTuple):
@@ -29,7 +30,7 @@ class Figures(NamedTuple):
 
 
 class Session:
-    """Executions run one after another in the order of arrival. `obituary` tells why it is no more.
+    """Executions run one after another in the order of arrival. `obituary` and `cause` tell why it is no more.
 
     `owner`: the name of the key that opened it; None when there are no keys.
     """
@@ -44,6 +45,7 @@ class Session:
         self.created = self.idle_since = self._loop.time()
         self.executions = 0
         self.obituary: str | None = None
+        self.cause: Cause | None = None
         self.process: SessionProcess | None = None
         self._limits = limits
         self._on_end = on_end  # called once, when it takes no more executions
@@ -66,14 +68,16 @@ class Session:
         Raises SessionBusy when the queue is full, SessionNotFound when the session is lost before the turn.
         """
         if self._current is not None and not await self._wait(execution):
-            return self._not_begun()
+            return self._not_begun(execution)
         self._current = execution
         try:
             if self.state is not State.IDLE:  # it was closed before the turn came
                 raise SessionNotFound(self.id, self.obituary)
             if execution.stopped_by is not None:
-                return self._not_begun()
-            return await self._run(execution)
+                return self._not_begun(execution)
+            outcome = await self._run(execution)
+            execution.cpu_s = outcome.usage.cpu_s
+            return outcome
         finally:
             self._pass_the_turn()
 
@@ -113,14 +117,14 @@ class Session:
 
     def kill(self, why: Error, detail: str) -> None:
         """End the session with its worker; the running execution is told `why`."""
-        self._finish(why, detail, f"the session was lost: {why} ({detail})")
+        self._finish(why, detail, f"the session was lost: {why} ({detail})", _CAUSES.get(why, Cause.ABANDONED))
 
-    def close(self, why: str) -> None:
+    def close(self, why: str, cause: Cause) -> None:
         """End the session; an execution that runs answers `execution interrupted`."""
         if self.state is State.STARTING:
-            self._end(Event.CLOSE, why)
+            self._end(Event.CLOSE, why, cause)
         else:
-            self._finish(Error.INTERRUPTED, why, why)
+            self._finish(Error.INTERRUPTED, why, why, cause)
 
     def rest(self) -> None:
         """Stop the worker of an idle session, so that nothing in it runs on."""
@@ -198,7 +202,8 @@ class Session:
         self.idle_since = self._loop.time()
         return outcome
 
-    def _not_begun(self) -> Outcome:
+    def _not_begun(self, execution: Execution) -> Outcome:
+        execution.cpu_s = 0.0
         return Outcome(self.id, Printed(), kept=True, error=Error.INTERRUPTED, detail="it had not begun")
 
     def _after_answer(self, execution: Execution, ended: Ended, took_s: float) -> Outcome:
@@ -216,7 +221,7 @@ class Session:
 
     def _after_loss(self, execution: Execution, lost: WorkerLost, took_s: float) -> Outcome:
         error = self._killed_by or Error.CRASHED
-        self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})")
+        self._end(Event.DEATH, f"the session was lost: {error} ({lost.detail})", Cause.CRASH)
         usage = Usage(took_s, self._watchdog.growth_bytes, self._cpu_s())
         return Outcome(self.id, lost.printed, False, error, lost.detail, None, _bundles(execution), usage)
 
@@ -226,22 +231,22 @@ class Session:
         since_s, self._told_cpu_s = used_s - self._told_cpu_s, used_s
         return since_s
 
-    def _finish(self, why: Error, detail: str, obituary: str) -> None:
+    def _finish(self, why: Error, detail: str, obituary: str, cause: Cause) -> None:
         if self.state not in (State.CLOSING, State.DEAD):
             self._killed_by = why
-            self._end(Event.CLOSE, obituary)
+            self._end(Event.CLOSE, obituary, cause)
             self._process.kill(detail)
 
     def _on_gone(self) -> None:
         if self.state is not State.DEAD:
-            self._end(Event.DEATH, "the session was lost: its worker died between executions")
+            self._end(Event.DEATH, "the session was lost: its worker died between executions", Cause.CRASH)
 
-    def _end(self, event: Event, obituary: str) -> None:
+    def _end(self, event: Event, obituary: str, cause: Cause) -> None:
         if self.state is State.DEAD or (self.state is State.CLOSING and event is not Event.DEATH):
             return
         self._step(event)
         if self.obituary is None:
-            self.obituary = obituary
+            self.obituary, self.cause = obituary, cause
             self._on_end(self)
             if self.process is not None:
                 self._watchdog.end()

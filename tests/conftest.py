@@ -28,20 +28,18 @@ class Server:
         if "SESSION_LIBRARIES" in env:  # no zygote that the test does not mean
             env.setdefault("RUN_LIBRARIES", env["SESSION_LIBRARIES"])
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYRUNNER_")}
-        with log.open("wb") as stderr:
+        self.lines = log.with_suffix(".jsonl") if env.get("LOG_FORMAT") == "json" else None
+        with ExitStack() as files:
+            stderr = files.enter_context(log.open("wb"))
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "run.py"), "--port", "0"],
                 cwd=log.parent,  # no .env of the developer's
                 env=clean | {f"PYRUNNER_{name}": str(value) for name, value in env.items()},
-                stdout=subprocess.PIPE,
+                stdout=files.enter_context(self.lines.open("wb")) if self.lines else subprocess.PIPE,
                 stderr=stderr,
                 text=True,
             )
-        assert self.process.stdout is not None
-        banner = self.process.stdout.readline()
-        match = re.search(r"(http://\S+)/docs", banner)
-        assert match, f"no banner: {banner!r} {log.read_text()}"
-        self.url = match[1]
+        self.url = self._address()
         self.http = requests.Session()
 
     def wait_ready(self, tier: str = "all") -> "Server":
@@ -105,12 +103,27 @@ class Server:
         self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(signum)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         try:
             return self.process.wait(20)
         finally:
             self.process.kill()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Its log so far, with LOG_FORMAT=json."""
+        assert self.lines is not None
+        return [json.loads(line) for line in self.lines.read_text().splitlines()]
+
+    def _address(self) -> str:
+        if self.process.stdout is None:
+            told = until(lambda: next((e["url"] for e in self.events() if "url" in e), None) or self.process.poll(), 30)
+            assert isinstance(told, str), f"it ended with {told}: {self.events()} {self.log.read_text()}"
+            return told
+        banner = self.process.stdout.readline()
+        match = re.search(r"(http://\S+)/docs", banner)
+        assert match, f"no banner: {banner!r} {self.log.read_text()}"
+        return match[1]
 
     def _ask(self, path: str, body: dict[str, Any]) -> HTTPConnection:
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=60)

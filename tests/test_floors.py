@@ -113,4 +113,5 @@ def test_a_worker_holds_nothing_of_the_server(session: Callable[..., dict[str, A
     assert held.isdisjoint({"run", "server", "cluster", "sessions", "judge", "bench", "tests"})
     assert held.isdisjoint(
         {"starlette", "uvicorn", "uvloop", "httptools", "h11", "pydantic", "pydantic_core", "psutil"}
+        | {"prometheus_client", "pythonjsonlogger", "nats", "limits"}
     )

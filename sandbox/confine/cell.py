@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sandbox.confine import descriptors, namespaces, privileges, rlimits
-from sandbox.confine.jail import Jail, Plan
+from sandbox.confine.jail import Jail, Plan, StepMissing
 from sandbox.confine.landlock import Landlock
 from sandbox.confine.programs import EXEC_FD, POLICIES
 from sandbox.confine.seccomp import Seccomp
@@ -162,7 +162,7 @@ class Cell(Jail):
 
 def _shared_scratch() -> str:
     """A scratch folder among other processes' files. A lock on it tells that its owner lives."""
-    place = Path(_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
+    place = _place_to_start_from()
     for left in place.glob(_SCRATCH_PREFIX + "*"):
         with suppress(OSError):  # another user's, or in use, or gone already
             _remove_if_left(left)
@@ -170,6 +170,15 @@ def _shared_scratch() -> str:
     fcntl.flock(posix.open(folder, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
     posix.chmod(folder, 0o711)
     return folder
+
+
+def _place_to_start_from() -> Path:
+    """Containers mount /dev/shm, most of them, so that nothing that is written there can be started."""
+    places = dict.fromkeys((_SHARED_MEMORY, tempfile.gettempdir()))
+    for place in places:
+        if os.access(place, os.W_OK) and not os.statvfs(place).f_flag & os.ST_NOEXEC:
+            return Path(place)
+    raise StepMissing(f"scratch: programs can be written to and started from neither {' nor '.join(places)}")
 
 
 def _remove_if_left(folder: Path) -> None:

@@ -5,11 +5,11 @@ from contextlib import aclosing
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
-from cluster.backend import Sessions
 from sandbox.outcome import Error, Outcome
 from server import body, errors
 from server.disconnect import Departure
 from server.models import ExecuteAnswer, ExecuteRequest, answer, refusal
+from server.observed import Observed
 from server.reply import send_json
 from server.settings import Settings
 from server.stream import MEDIA_TYPE, EventStream
@@ -31,14 +31,14 @@ class Execute:
             request = await body.read(scope, receive, ExecuteRequest, self._budget)
             execution = Execution(request.code, request.stdin, self._wall_s(request.timeout))
             departure = Departure(receive, execution.abandon)
-            sessions: Sessions = self._state.sessions
+            work: Observed = self._state.work
             try:
                 if _wants_events(scope):
                     departure.begin()
-                    await _tell(EventStream(send), sessions, execution, request.id, scope.get("owner"))
+                    await _tell(EventStream(send), work, execution, request.id, scope.get("owner"))
                     return
                 execution.on_slow = departure.begin
-                reply = answer(await sessions.execute(execution, request.id, scope.get("owner")))
+                reply = answer(await work.execute(execution, request.id, scope.get("owner")))
             except (MaxSessionsReached, SessionNotFound) as error:
                 reply = _refused(error)
             finally:
@@ -54,11 +54,11 @@ class Execute:
 
 
 async def _tell(
-    stream: EventStream, sessions: Sessions, execution: Execution, session_id: str | None, owner: str | None
+    stream: EventStream, work: Observed, execution: Execution, session_id: str | None, owner: str | None
 ) -> None:
     """Send what it does as events, the last of them with the answer."""
     try:
-        async with aclosing(sessions.stream(execution, session_id, owner)) as events:
+        async with aclosing(work.stream(execution, session_id, owner)) as events:
             async for event in events:
                 if isinstance(event, Outcome):
                     reply = answer(event)

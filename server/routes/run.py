@@ -3,12 +3,12 @@
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
-from cluster.backend import Runs
 from sandbox.limits import MIB
 from server import body, errors
 from server.body import BodyBudget
 from server.disconnect import while_it_stays
 from server.models import RunRequest, run_answer
+from server.observed import Observed
 from server.reply import send_json
 from server.settings import Settings
 from sessions.execution import Execution
@@ -26,8 +26,8 @@ class Run:
         try:
             request = await body.read(scope, receive, RunRequest, self._budget)
             execution, memory_bytes = self._terms(request)
-            runs: Runs = self._state.runs
-            outcome = await while_it_stays(receive, runs.run(execution, memory_bytes))
+            work: Observed = self._state.work
+            outcome = await while_it_stays(receive, work.run(execution, memory_bytes, scope.get("owner")))
         except errors.KNOWN as error:
             await errors.answer(error)(scope, receive, send)
         else:

@@ -11,9 +11,10 @@ from sessions.session import Figures
 
 
 async def list_sessions(request: Request) -> Response:
-    """All open sessions, the oldest first; without their ids where the setting says so."""
-    shown = request.app.state.settings.lists_sessions
-    infos = [_info(figures) for figures in await _sessions(request).list(request.scope.get("owner"))]
+    """The open sessions, the oldest first: of a key its own, else all, without their ids where the setting says so."""
+    owner = request.scope.get("owner")
+    shown = owner is not None or request.app.state.settings.lists_sessions
+    infos = [_info(figures) for figures in await _sessions(request).list(owner)]
     if not shown:
         infos = [info.model_copy(update={"id": info.id[:8] + "…"}) for info in infos]
     return JSONResponse(SessionList(sessions=infos).model_dump())

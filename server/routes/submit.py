@@ -5,7 +5,6 @@ from http import HTTPStatus
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
-from cluster.backend import Submissions
 from judge import flags
 from judge.errors import BadFlag
 from judge.submission import Submission
@@ -14,6 +13,7 @@ from server import body, errors
 from server.body import BodyBudget
 from server.disconnect import while_it_stays
 from server.models import SubmitRequest, submit_answer
+from server.observed import Observed
 from server.reply import send_json
 from server.settings import Settings
 
@@ -29,8 +29,8 @@ class Submit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             submission = self._submission(await body.read(scope, receive, SubmitRequest, self._budget))
-            judge: Submissions = self._state.judge
-            report = await while_it_stays(receive, judge.judge(submission))
+            work: Observed = self._state.work
+            report = await while_it_stays(receive, work.judge(submission, scope.get("owner")))
         except errors.KNOWN as error:
             await errors.answer(error)(scope, receive, send)
         else:

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any
 
@@ -98,12 +98,15 @@ def test_runs_and_submissions_of_a_killed_node_are_done_elsewhere(start: Start) 
     fleet = start(nodes=2)
     lost = fleet.nodes[0]
     with ThreadPoolExecutor(8) as clients:
-        runs = [clients.submit(fleet.gateway.run, "import time\ntime.sleep(2)\nprint('ran')") for _ in range(4)]
+        runs: list[Future[requests.Response]] = []
+        while not active(lost, "runs"):
+            runs.append(clients.submit(post, fleet.gateway, "/run", code="import time\ntime.sleep(2)\nprint('ran')"))
+            until(lambda: sum(active(node, "runs") for node in fleet.nodes) == len(runs))
         submissions = [clients.submit(submitted, fleet.gateway) for _ in range(4)]
-        until(lambda: active(lost, "runs") and active(lost, "submissions"))
+        until(lambda: active(lost, "submissions"))
         children = lost.descendants()
         lost.stop(signal.SIGKILL)
-        assert [run.result()["stdout"] for run in runs] == ["ran\n"] * 4
+        assert [run.result().json()["stdout"] for run in runs] == ["ran\n"] * len(runs)
         for submission in submissions:
             verdict = submission.result()
             assert (verdict["run"], verdict["failed_tests"], verdict["output"]) == (True, [], "ASSERT PASSED!\n")

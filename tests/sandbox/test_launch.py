@@ -163,15 +163,24 @@ def interpreter_for(uid: int) -> str:
     pytest.skip(f"user {uid} can start neither this interpreter nor the system's")
 
 
-def launched(column: Column, programs: dict[str, str], **limits: Any) -> dict[str, Any]:
+def launched(
+    column: Column, programs: dict[str, str], *, without_starts: tuple[str, ...] = (), **limits: Any
+) -> dict[str, Any]:
+    """What the driver tells. `without_starts`: folders from which, in its mounts, nothing can be started."""
     try:
         uid = uid_of(column.user)
     except Unavailable as why:
         pytest.skip(str(why))
     python = interpreter_for(uid)
     request = {"namespaces": column.namespaces, "profile": column.profile, "programs": programs, "limits": limits}
+    command = [python, str(DRIVER), json.dumps(request)]
+    if without_starts:
+        mounts = "".join(
+            f"mount --bind {folder} {folder} && mount -o remount,bind,noexec {folder} && " for folder in without_starts
+        )
+        command = ["unshare", "--mount", "sh", "-c", mounts + 'exec "$@"', "sh", *command]
     done = subprocess.run(
-        [python, str(DRIVER), json.dumps(request)],
+        command,
         capture_output=True,
         text=True,
         env={"PATH": os.environ["PATH"], "HOME": "/"},
@@ -257,3 +266,13 @@ def test_a_program_that_cannot_be_started_says_why() -> None:
     # With so few bytes of data not even the loader of the program has room.
     told = launched(Column("root", True), {"any": wrapped("", 0)}, data_bytes=4096 * 8)
     assert told["any"]["code"] != 0
+
+
+def test_programs_start_where_nothing_in_shared_memory_can_be_started() -> None:
+    told = launched(Column("root", False), {"an exit": wrapped(LIMITS["an exit"], 0)}, without_starts=("/dev/shm",))
+    assert told["an exit"]["code"] == 42, told
+
+
+def test_a_launcher_without_a_place_to_start_programs_from_says_so() -> None:
+    with pytest.raises(AssertionError, match="neither /dev/shm nor /tmp"):
+        launched(Column("root", False), {}, without_starts=("/dev/shm", "/tmp"))

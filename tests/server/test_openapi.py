@@ -1,9 +1,10 @@
 """The OpenAPI document: it is valid, it is complete, and what it shows runs and answers as it says."""
 
+import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -17,11 +18,14 @@ from starlette.routing import Route
 from server import openapi
 from server.app import create_app
 from server.body import MOST_BYTES
+from server.gate import needs_key
+from server.keys import new_key
 from server.settings import Settings
 from sessions.session import MOST_WAITING
-from tests.conftest import Server, until
+from tests.conftest import Server, running, until
 
 DOCUMENT = openapi.document(Settings(_env_file=None))
+TOKEN, KEY_ENTRY = new_key("ada")
 
 
 def examples(path: str) -> dict[str, Any]:
@@ -116,6 +120,44 @@ def test_the_document_knows_the_highest_timeout_of_its_server(start_server: Call
     assert server.execute("1", timeout=7)["result"] == "1"
     too_long = server.http.post(f"{server.url}/execute", json={"code": "1", "timeout": 7.1}, timeout=10)
     assert too_long.status_code == 422
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a key that is used up at its second request for work."""
+    log = tmp_path_factory.mktemp("keyed") / "server.log"
+    with running(log, API_KEYS=f"{KEY_ENTRY}:requests=1", POOL_SIZE=1, SESSION_LIBRARIES="plain") as server:
+        yield server.wait_ready("plain")
+
+
+def test_keys_are_in_the_document_where_there_are_some(keyed: Server) -> None:
+    assert "securitySchemes" not in DOCUMENT["components"] and "security" not in json.dumps(DOCUMENT)
+    schema = schemathesis.openapi.from_url(f"{keyed.url}/openapi.json", wait_for_schema=10)
+    schema.validate()
+    assert schema.raw_schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    without = {
+        path
+        for path, methods in schema.raw_schema["paths"].items()
+        for operation in methods.values()
+        if "security" not in operation
+    }
+    assert "/" in without and not {path for path in without if needs_key(path)}
+
+
+def test_the_answers_about_keys_conform(keyed: Server) -> None:
+    schema = schemathesis.openapi.from_url(f"{keyed.url}/openapi.json", wait_for_schema=10)
+    bodies: dict[str, dict[str, Any]] = {"/execute": {"code": "1"}, "/run": {"code": "1"}, "/submit": {"code": "1"}}
+    bodies |= {f"/sessions/{{id}}/{what}": {"text": "x"} for what in ("complete", "inspect")}
+    expected = [200]
+    for path, body in bodies.items():
+        url = keyed.url + path.replace("{id}", "an-id")
+        missing = requests.post(url, json=body, timeout=10)
+        answer = requests.post(url, json=body, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+        for one in (missing, answer):
+            conforms(schema, path, one)
+        assert (missing.status_code, answer.status_code) == (401, expected.pop() if expected else 429)
+    for path in ("/sessions", "/sessions/{id}"):
+        conforms(schema, path, requests.get(keyed.url + path.replace("{id}", "an-id"), timeout=10))
 
 
 def test_the_first_example_is_the_one_that_is_run_without_a_choice() -> None:

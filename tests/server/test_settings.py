@@ -8,9 +8,11 @@ import pytest
 
 from sandbox.confine.jail import STEPS, Plan
 from sandbox.policy import DEFAULT_MODULES
+from server.keys import Quota
 from server.settings import Settings, SettingsError, read_settings
 
 REQUIRED = ",".join(step for step in STEPS if step in Plan().required)
+A_KEY = f"ada:{'0f' * 32}"
 # For each setting a value that is not its default, as it is written and as it is read.
 OTHER: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
@@ -19,6 +21,8 @@ OTHER: dict[str, tuple[str, Any]] = {
     "nats_url": ("nats://example.org:4222", "nats://example.org:4222"),
     "drain_seconds": ("30", 30.0),
     "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
+    "audit_log": ("true", True),
     "timeout_seconds": ("1.5", 1.5),
     "max_timeout_seconds": ("60", 60.0),
     "memory_limit_mb": ("256", 256),
@@ -49,6 +53,11 @@ OTHER: dict[str, tuple[str, Any]] = {
     "allow_stubs_only": ("true", True),
     "list_sessions": ("false", False),
     "allowed_hosts": ("example.org,other", "example.org,other"),
+    "api_keys": (A_KEY, A_KEY),
+    "api_keys_file": ("keys.txt", "keys.txt"),
+    "key_max_sessions": ("3", 3),
+    "key_requests_per_minute": ("600", 600),
+    "key_cpu_seconds_per_minute": ("30", 30),
 }
 DEFAULTS = {
     "host": "127.0.0.1",
@@ -72,6 +81,8 @@ WRONG = {
     "nats_url": [],
     "drain_seconds": ["-1", "3601", "long"],
     "log_level": ["loud", "", "DEBUG "],
+    "log_format": ["xml", "", "JSON"],
+    "audit_log": ["perhaps"],
     "timeout_seconds": ["0", "-1", "soon", "", "nan", "inf", "3601"],
     "max_timeout_seconds": ["0", "-1", "nan", "inf"],
     "memory_limit_mb": ["0", "15", "1e9", "100MB", ""],
@@ -102,6 +113,11 @@ WRONG = {
     "allow_stubs_only": ["perhaps"],
     "list_sessions": ["perhaps"],
     "allowed_hosts": [],
+    "api_keys": ["ada", "ada:secret", f"{A_KEY},{A_KEY}", ","],
+    "api_keys_file": ["absent.txt", "/"],
+    "key_max_sessions": ["-1", "many", ""],
+    "key_requests_per_minute": ["-1", "1.5", "inf"],
+    "key_cpu_seconds_per_minute": ["-1", "1.5", "nan"],
 }
 
 
@@ -112,6 +128,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for variable in (name.upper(), f"PYRUNNER_{name.upper()}"):
             monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys.txt").write_text(f"{A_KEY}\n")
     return tmp_path
 
 
@@ -270,6 +287,24 @@ def test_the_most_that_a_run_may_have_is_that_of_the_settings() -> None:
 def test_limits_are_those_of_the_settings() -> None:
     limits = read_settings(timeout_seconds=1.5, memory_limit_mb=64, output_limit_kb=8).limits
     assert (limits.wall_s, limits.memory_bytes, limits.output_bytes) == (1.5, 64 * 2**20, 8 * 2**10)
+
+
+def test_a_key_without_limits_of_its_own_has_those_of_the_settings() -> None:
+    settings = read_settings(
+        api_keys=A_KEY, key_max_sessions=1, key_requests_per_minute=2, key_cpu_seconds_per_minute=3
+    )
+    keys = settings.read_keys()
+    assert keys and [key.quota for key in keys] == [Quota(sessions=1, requests=2, cpu_s=3)]
+    assert read_settings().read_keys() is None
+    assert A_KEY not in repr(settings)
+
+
+def test_there_is_an_audit_log_by_default_where_the_log_is_collected() -> None:
+    assert not read_settings().audits
+    assert read_settings(log_format="json").audits
+    assert read_settings(audit_log=True).audits
+    assert read_settings(api_keys=A_KEY).audits
+    assert not read_settings(log_format="json", audit_log=False).audits
 
 
 def test_settings_are_frozen() -> None:

@@ -31,6 +31,7 @@ from pyrunner_client.errors import (
     ServerUnreachable,
     SessionLost,
     SessionNotFound,
+    Unauthorized,
 )
 from pyrunner_client.once import run_once
 from pyrunner_client.session import Session
@@ -60,5 +61,6 @@ __all__ = [
     "SessionNotFound",
     "Stderr",
     "Stdout",
+    "Unauthorized",
     "run_once",
 ]

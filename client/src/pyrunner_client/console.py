@@ -23,11 +23,12 @@ _LEFT = "Nobody waits any longer; the server interrupts what runs."
 class Console:
     """Lines from a terminal run in a session. One that is lost is replaced by a new one, and that is told."""
 
-    def __init__(self, url: str, timeout: float | None, screen: Screen) -> None:
+    def __init__(self, url: str, timeout: float | None, screen: Screen, key: str | None = None) -> None:
         self._url = url
         self._timeout = timeout
         self._screen = screen
-        self._session = Session(url, timeout=timeout)
+        self._key = key
+        self._session = Session(url, timeout=timeout, key=key)
 
     def run(self) -> int:
         """Until Ctrl-D. The exit status."""
@@ -50,7 +51,7 @@ class Console:
 
     def _begin(self) -> None:
         """Open a session."""
-        session = Session(self._url, timeout=self._timeout)
+        session = Session(self._url, timeout=self._timeout, key=self._key)
         version = (session.run(_VERSION).result or "").strip("'")
         self._session.close()
         self._session = session
@@ -108,11 +109,12 @@ class Console:
         return completion.names, completion.start
 
 
-def run_program(url: str, timeout: float | None, source: str, screen: Screen) -> int:
+def run_program(url: str, timeout: float | None, source: str, screen: Screen, key: str | None = None) -> int:
     """Run a program that is not typed, as `python -` does. The exit status: 1 if it failed."""
     status = 0
     try:
-        with CtrlC(screen) as ctrl_c, Session(url, timeout=timeout) as session, ctrl_c.running(session):
+        session = Session(url, timeout=timeout, key=key)
+        with CtrlC(screen) as ctrl_c, session, ctrl_c.running(session):
             for event in session.stream(source):
                 if not isinstance(event, Done):
                     screen.show(event)

@@ -5,7 +5,8 @@ PyRunnerError
 ├── ServerGone              the connection broke after the request was sent: the code may have run
 ├── ServerFault             a fault of the server, or an answer that no PyRunner gives
 ├── BadRequest              the request is wrong; the text is the server's sentence
-├── Busy                    too much is under way: nothing was run, the same may work later
+├── Unauthorized            the server wants a key, or another one; or what was given can be none
+├── Busy                    too much is under way, or the key has used what it may: nothing was run, try later
 │   └── MaxSessionsReached
 ├── SessionLost             the variables are gone, by this execution
 │   └── SessionNotFound     they were gone before it: the code was not run
@@ -52,6 +53,10 @@ class BadRequest(PyRunnerError):
         super().__init__(sentence)
         self.status = status
         self.detail = list(detail)
+
+
+class Unauthorized(PyRunnerError):
+    pass
 
 
 class Busy(PyRunnerError):

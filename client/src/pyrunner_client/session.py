@@ -44,15 +44,21 @@ class Session:
 
     `url`: of the server. `id`: of an open session to go on with. `timeout`: time limit of each execution in seconds,
     unless it is given its own; None is the server's default. `patience`: for how many seconds a server that says
-    that it is busy is asked again.
+    that it is busy is asked again. `key`: of the server, if it wants one; None is that of PYRUNNER_KEY.
     """
 
     def __init__(
-        self, url: str, *, id: str | None = None, timeout: float | None = None, patience: float = 10.0
+        self,
+        url: str,
+        *,
+        id: str | None = None,
+        timeout: float | None = None,
+        patience: float = 10.0,
+        key: str | None = None,
     ) -> None:
         self.id = id
         self.timeout = timeout
-        self._transport = Transport(url, patience)
+        self._transport = Transport(url, patience, key)
         self._closed = False
 
     @property

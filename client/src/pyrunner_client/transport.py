@@ -7,6 +7,8 @@ nobody knows how far the code had come.
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,24 +26,32 @@ from pyrunner_client.errors import (
     ServerGone,
     ServerUnreachable,
     SessionNotFound,
+    Unauthorized,
 )
 
 Read = TypeVar("Read")
 
 _CONNECT_S = 10.0
 _REUSE_S = 2.0  # the server closes a connection that is idle for 5 s; a request that meets its end may be lost
+_KEY = "PYRUNNER_KEY"  # the variable of the environment
+_POSSIBLE = re.compile("[!-~]+")  # what can stand in a header
 _NEVER_CONNECTED = (NewConnectionError, SSLError)
 
 
 class Transport:
     """The connections to one server. Any thread may use it.
 
-    `patience`: for how many seconds a busy server is asked again.
+    `patience`: for how many seconds a busy server is asked again. `key`: of the server, if it wants one; by default
+    that of PYRUNNER_KEY in the environment.
     """
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, key: str | None = None) -> None:
         self.url = _address(url)
         self._patience = patience
+        given = (os.environ.get(_KEY, "") if key is None else key).strip()
+        if given and not _POSSIBLE.fullmatch(given):
+            raise Unauthorized("what was given can not be a key: it has letters, digits and signs, and no spaces")
+        self._auth = _Bearer(given) if given else None
         self._http = requests.Session()
         self._answered_at = time.monotonic()
 
@@ -105,6 +115,7 @@ class Transport:
             self.url + path,
             data=data,
             headers=headers,
+            auth=self._auth,
             timeout=(_CONNECT_S, within),
             stream=True,
             allow_redirects=False,  # a redirected POST becomes a GET
@@ -123,6 +134,17 @@ class Transport:
             if any(isinstance(part, _NEVER_CONNECTED) for part in _chain(error)):
                 raise ServerUnreachable(f"no connection to {self.url}: {_reason(error)}") from error
             raise ServerGone(f"the connection to {self.url} broke: {_reason(error)}") from error
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sends the key. As a header alone it would give way to a password that ~/.netrc has for the host."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
 
 
 def _address(url: str) -> str:
@@ -176,6 +198,8 @@ def _refusal(reply: requests.Response, path: str) -> PyRunnerError:
         sentence = str(answer["error"])
     if status == 404 and path.startswith("/sessions/"):
         return SessionNotFound(sentence)
+    if status == 401:
+        return Unauthorized(sentence)
     if status in (409, 429, 503):
         return Busy(sentence, _seconds(reply.headers.get("Retry-After")))
     if status < 500:

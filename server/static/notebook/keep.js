@@ -28,7 +28,7 @@ class Forgetful {
 }
 
 /** @param {"localStorage" | "sessionStorage"} name @returns {any} */
-function storage(name) {
+export function storage(name) {
   try {
     globalThis[name].getItem("");
     return globalThis[name];

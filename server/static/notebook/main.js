@@ -2,6 +2,7 @@
 
 import { Badge } from "./badge.js";
 import { element } from "./dom.js";
+import { Door } from "./door.js";
 import { Unreadable, download, fileName, textOf } from "./files.js";
 import { NoNotebook, newCell, read, write } from "./ipynb.js";
 import { Keep } from "./keep.js";
@@ -20,7 +21,7 @@ const WELCOME = [
 const at = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 
 const keep = new Keep();
-const session = new Session();
+const session = new Session(new Door(at("door")));
 const notices = new Notices(at("notices"), at("spoken"));
 const notebook = new Notebook(at("cells"), session, notices);
 new Badge(at("badge"), session);

@@ -21,6 +21,12 @@ export class Session extends EventTarget {
   #activity = false; // the user typed since the session was last used
   #polling = 0;
 
+  /** @param {import("./door.js").Door} door */
+  constructor(door) {
+    super();
+    this.door = door;
+  }
+
   /** @param {string | null} id */
   adopt(id) {
     if (id === this.id) return;
@@ -61,7 +67,7 @@ export class Session extends EventTarget {
 
   /** @param {string} id */
   async #lookAt(id) {
-    const answer = await fetch(`sessions/${id}`);
+    const answer = await this.door.fetch(`sessions/${id}`);
     if (id !== this.id) return; // meanwhile it is another one
     if (answer.status === 404) {
       this.#lose(lostBecause((await answer.json()).error));
@@ -88,7 +94,7 @@ export class Session extends EventTarget {
   #use() {
     this.#activity = false;
     const body = JSON.stringify({ code: "pass", id: this.id });
-    fetch("execute", { method: "POST", headers: { "Content-Type": "application/json" }, body }).catch(() => {});
+    this.door.fetch("execute", { method: "POST", headers: { "Content-Type": "application/json" }, body }).catch(() => {});
   }
 
   /**
@@ -114,7 +120,7 @@ export class Session extends EventTarget {
 
   /** @returns {Promise<any>} */
   async #stream(request, report) {
-    const answer = await this.#post("execute", request, { Accept: "text/event-stream" });
+    const answer = await this.#post("execute", request, { Accept: "text/event-stream" }, { insists: true });
     if (!answer.ok) throw new Refused(await sentence(answer));
     let whole = null;
     try {
@@ -142,7 +148,7 @@ export class Session extends EventTarget {
     this.adopt(null);
     if (id === null) return;
     try {
-      await fetch(`sessions/${id}`, { method: "DELETE" });
+      await this.door.fetch(`sessions/${id}`, { method: "DELETE" });
     } catch {
       this.reachable = false; // then it is closed when it was idle for long enough
     }
@@ -165,14 +171,15 @@ export class Session extends EventTarget {
   }
 
   /** @param {string} path */
-  async #post(path, body, headers = {}) {
+  async #post(path, body, headers = {}, how = { insists: false }) {
     const json = { "Content-Type": "application/json" };
+    const init = {
+      method: "POST",
+      headers: body === null ? headers : { ...json, ...headers },
+      body: body === null ? null : JSON.stringify(body),
+    };
     try {
-      return await fetch(path, {
-        method: "POST",
-        headers: body === null ? headers : { ...json, ...headers },
-        body: body === null ? null : JSON.stringify(body),
-      });
+      return await this.door.fetch(path, init, how);
     } catch {
       this.reachable = false;
       this.#changed();

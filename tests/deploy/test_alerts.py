@@ -1,0 +1,126 @@
+"""The alerts: Prometheus can read them, each figure in them is one that a server tells, and each is explained."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import promql_parser
+import pytest
+import requests
+
+from tests.conftest import ROOT, Server
+from tests.deploy.manifests import DEPLOY, documents, manifests, services
+
+# Of NATS's exporter, with the arguments that the manifests give it.
+NATS_FIGURES = {
+    "jetstream_consumer_num_pending",
+    "jetstream_server_total_message_bytes",
+    "jetstream_server_max_storage",
+}
+PROMETHEUS_FIGURES = {"up"}
+SCRAPED = {"job", "instance", "component"}  # labels that the scrape gives
+
+
+def rules() -> dict[str, dict[str, Any]]:
+    (file,) = documents(DEPLOY / "prometheus" / "alerts.yml")
+    found = [rule for group in file["groups"] for rule in group["rules"]]
+    named = {rule["alert"]: rule for rule in found}
+    assert len(named) == len(found)
+    return named
+
+
+def selectors(expression: Any) -> Iterator[Any]:
+    """Each figure that an expression asks for, with its labels."""
+    if isinstance(expression, promql_parser.VectorSelector):
+        yield expression
+    for name in ("expr", "lhs", "rhs", "vector_selector"):
+        if (inner := getattr(expression, name, None)) is not None:
+            yield from selectors(inner)
+    for argument in getattr(expression, "args", []):
+        yield from selectors(argument)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
+    """The labels of every sample that servers tell, by its name. A gateway tells its figures without NATS too."""
+    found: dict[str, list[dict[str, str]]] = {}
+    folder = tmp_path_factory.mktemp("metrics")
+    for role in ("all", "gateway"):
+        server = Server(folder / role, ROLE=role, NATS_URL="nats://127.0.0.1:1", SESSION_LIBRARIES="plain")
+        try:
+            requests.get(f"{server.url}/livez", timeout=10)  # requests are told when there was one
+            text = requests.get(f"{server.url}/metrics", timeout=10).text
+        finally:
+            server.stop()
+        for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
+            found.setdefault(name, []).append(dict(re.findall(r'(\w+)="([^"]*)"', labels)))
+    return found
+
+
+def is_told(matcher: Any, samples: list[dict[str, str]]) -> bool:
+    """Whether each value that a matcher names is one that some sample has."""
+    if matcher.name in SCRAPED:
+        return True
+    values = {sample.get(matcher.name) for sample in samples} - {None}
+    if matcher.name in ("role", "status"):
+        return bool(values)  # of other roles, and of answers that nobody got here
+    return bool(values) and set(matcher.value.split("|")) <= values
+
+
+@pytest.mark.parametrize("alert", rules())
+def test_each_figure_of_an_alert_is_one_that_is_told(alert: str, told: dict[str, list[dict[str, str]]]) -> None:
+    asked = list(selectors(promql_parser.parse(rules()[alert]["expr"])))
+    assert asked
+    for selector in asked:
+        if selector.name in NATS_FIGURES | PROMETHEUS_FIGURES:
+            continue
+        assert selector.name in told, selector.name
+        for matcher in selector.matchers.matchers:
+            assert is_told(matcher, told[selector.name]), (selector.name, matcher.name, matcher.value)
+
+
+@pytest.mark.parametrize("alert", rules())
+def test_an_alert_says_how_grave_it_is_and_what_happens(alert: str) -> None:
+    rule = rules()[alert]
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"]["summary"]
+    assert re.fullmatch(r"\d+[sm]", rule.get("for", "0s"))
+    assert alert.startswith("PyRunner")
+
+
+def test_operations_explains_each_alert_and_no_other() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert re.findall(r"^\| `(PyRunner\w+)` \|", text, re.MULTILINE) == list(rules())
+
+
+def test_the_backlog_is_the_one_that_nodes_take_from() -> None:
+    queue = manifests()["ScaledObject/node"]["spec"]["triggers"][0]["metadata"]
+    assert (
+        f'stream_name="{queue["stream"]}",consumer_name="{queue["consumer"]}"' in rules()["PyRunnerBacklogOld"]["expr"]
+    )
+
+
+def test_prometheus_finds_each_service_that_tells_figures() -> None:
+    (file,) = documents(DEPLOY / "prometheus" / "prometheus.yml")
+    pyrunner, nats = file["scrape_configs"]
+    (looked_up,) = pyrunner["dns_sd_configs"]
+    assert set(looked_up["names"]) == {"gateway", "node"} <= set(services())
+    assert looked_up["port"] == 8000
+    ((target,),) = (config["targets"] for config in nats["static_configs"])
+    name, _, port = target.partition(":")
+    assert port in services()[name]["command"]
+    exporter = manifests()["StatefulSet/nats"]["spec"]["template"]["spec"]["containers"][1]
+    assert exporter["image"] == services()[name]["image"]
+    assert exporter["args"][:4] == services()[name]["command"][:4]
+    jobs = {pyrunner["job_name"], nats["job_name"]}
+    used = {job for rule in rules().values() for job in re.findall(r'job="(\w+)"', rule["expr"])}
+    assert used <= jobs
+    for name in jobs:
+        (endpoint,) = manifests()[f"PodMonitor/{name}"]["spec"]["podMetricsEndpoints"]
+        assert {"targetLabel": "job", "replacement": name} in endpoint["relabelings"]
+
+
+def test_a_figure_that_nobody_tells_would_be_seen(told: dict[str, list[dict[str, str]]]) -> None:
+    (wrong,) = selectors(promql_parser.parse('sum(pyrunner_executions_total{outcome="lost"})'))
+    assert wrong.name in told
+    assert not all(is_told(matcher, told[wrong.name]) for matcher in wrong.matchers.matchers)
