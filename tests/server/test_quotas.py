@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -133,7 +134,15 @@ class Client:
 
 
 LIMITS = {"plain": "", "ten": ":requests=10", "one": ":requests=1", "two": ":sessions=2", "five": ":sessions=5"}
-LIMITS |= {"busy": ":cpu=1", "sleepy": ":cpu=1", "gone": ":cpu=1", "runs": ":cpu=1", "asks": ":cpu=1", "away": ":cpu=1"}
+LIMITS |= {
+    "busy": ":cpu=1",
+    "sleepy": ":cpu=1",
+    "gone": ":cpu=1",
+    "runs": ":cpu=1",
+    "asks": ":cpu=1",
+    "away": ":cpu=1",
+    "dozes": ":cpu=1",
+}
 LIMITS |= {"judged": ":cpu=1", "streams": ":cpu=1", "all": ":requests=100:cpu=60:sessions=3"}
 MADE = {name: new_key(name) for name in LIMITS}
 
@@ -146,6 +155,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         SESSION_LIBRARIES="plain",
         POOL_SIZE=4,
         RUN_POOL_SIZE=1,
+        RUN_MODULES="default,time",
         IDLE_TIMEOUT_SECONDS=300,
     ) as server:
         yield server.wait_ready("plain")
@@ -339,6 +349,18 @@ def test_who_leaves_is_charged_for_what_ran(
         return answer.status_code == 200
 
     until(lambda: not ask_and_leave(), 30)
+
+
+@pytest.mark.parametrize("what", LEAVING)
+def test_who_leaves_is_not_charged_for_what_slept(server: Server, client: Callable[[str], Client], what: str) -> None:
+    dozes = client("dozes")
+    _, path, body, accept = LEAVING[what]
+    body = body | {"code": "import time; time.sleep(20)"}
+    with suppress(requests.exceptions.ReadTimeout):
+        assert dozes.leave(path, body, accept, after_s=1.2).status_code == 200
+    until(lambda: all(session["state"] != "busy" for session in dozes.sessions()))
+    until(lambda: server.health()["runs"]["active"] == 0)
+    assert dozes.execute("1").status_code == 200
 
 
 def test_looking_up_is_charged(client: Callable[[str], Client]) -> None:
