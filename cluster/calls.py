@@ -113,7 +113,7 @@ class Exchange:
 class Conversation:
     """A context manager. `peer`: where the other end listens, as far as it is known.
 
-    `on_end` is called once, when the other end has left, or is lost.
+    `when_ended` tells what is called once, when the other end has left, or is lost.
     """
 
     def __init__(self, exchange: Exchange, address: str, peer: str | None) -> None:
@@ -121,7 +121,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self.address = address
         self.peer = peer
-        self.on_end: Callable[[], object] = lambda: None
+        self._on_end: Callable[[], object] = lambda: None
         self.probe_s = PROBE_S
         self._letters: deque[Letter] = deque()
         self._parts: list[bytes] = []
@@ -174,7 +174,7 @@ class Conversation:
         self.peer = peer
         self._failure = None
         self._letters.clear()
-        self._parts.clear()
+        self._parts, self._part_bytes = [], 0
         self._heard = self._loop.time()
 
     def take(self, kind: Kind, body: bytes, reply: str) -> None:
@@ -205,7 +205,13 @@ class Conversation:
         if self._failure is None:
             self._failure = failure
             self._wake()
-            self.on_end()
+            self._on_end()
+
+    def when_ended(self, on_end: Callable[[], object]) -> None:
+        """Call this when the other end has left or is lost, which may be the case already."""
+        self._on_end = on_end
+        if self._failure is not None:
+            on_end()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

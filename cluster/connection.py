@@ -59,8 +59,9 @@ class Connection:
                 continue
             try:
                 await self._on_up(client)
-            except Exception:
-                log.exception("a connection to NATS cannot be used; another one is made")
+            except Exception as error:
+                is_away = isinstance(error, (nats.errors.Error, OSError, TimeoutError))
+                log.error("a connection to NATS cannot be used; another one is made", exc_info=not is_away)
                 self._on_down()
                 await _close(client)
                 await asyncio.sleep(_RETRY_S)

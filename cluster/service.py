@@ -246,7 +246,7 @@ class Service:
         owner: str | None,
     ) -> bytes:
         execution = Execution(code, stdin, wall_s)
-        talk.on_end = execution.abandon
+        talk.when_ended(execution.abandon)
         if session_id is None and owner is not None:  # whose sessions may be counted
             execution.on_open = lambda: self._begin(self._say_opened(talk))
         began = time.monotonic()
@@ -284,7 +284,7 @@ class Service:
     async def _run(self, talk: Conversation, *, code: str, wall_s: float, memory_bytes: int) -> bytes:
         began = time.monotonic()
         running = asyncio.create_task(self.node.runs.run(Execution(code, None, wall_s), memory_bytes), name="run")
-        talk.on_end = running.cancel
+        talk.when_ended(running.cancel)
         async with Watch(talk) as watch:
             watch.begin()
             await asyncio.wait([running])

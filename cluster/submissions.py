@@ -261,7 +261,7 @@ class Backlog:
             name: tuple(value) if isinstance(value, list) else value for name, value in submission.items()
         }
         judging = asyncio.create_task(self._node.judge.judge(Submission(**fields)), name="submission")
-        talk.on_end = judging.cancel
+        talk.when_ended(judging.cancel)
         async with Watch(talk) as watch:
             watch.begin()
             await asyncio.wait([judging])
