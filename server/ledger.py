@@ -5,6 +5,7 @@ from sandbox.outcome import Error, Outcome, Printed, RunOutcome
 from server import endings, errors
 from server.audit import Audit, Entry, Used
 from server.metrics import Metrics
+from sessions.execution import Execution
 
 _NOTHING = Used()
 _ANSWERED = frozenset((endings.word(Error.MAX_SESSIONS), endings.word(Error.NOT_FOUND)))  # of executions, with 200
@@ -22,22 +23,29 @@ class Ledger:
         self._audit = audit
 
     def execution(
-        self, ended: Outcome | BaseException, seconds: float, *, code: str, session: str | None, key: str | None
+        self,
+        ended: Outcome | BaseException,
+        seconds: float,
+        execution: Execution,
+        *,
+        session: str | None,
+        key: str | None,
     ) -> None:
         """An execution has ended. `session`: the one that it was in or was meant for."""
         outcome = endings.of_execution(ended)
-        cpu_s = ended.usage.cpu_s if isinstance(ended, Outcome) else 0.0
+        cpu_s = ended.usage.cpu_s if isinstance(ended, Outcome) else execution.cpu_s or 0.0
         self._metrics.executed(outcome, seconds, cpu_s)
         if self._audit is not None:
             status = 200 if outcome in _ANSWERED else _status(ended)
-            self._audit.write(Entry("execution", outcome, key, session, code, _used(ended), status))
+            used = _used(ended, execution)
+            self._audit.write(Entry("execution", outcome, key, session, execution.code, used, status))
 
-    def run(self, ended: RunOutcome | BaseException, seconds: float, *, code: str, key: str | None) -> None:
+    def run(self, ended: RunOutcome | BaseException, seconds: float, execution: Execution, *, key: str | None) -> None:
         """A run has ended."""
-        outcome, used = endings.of_run(ended), _used(ended)
+        outcome, used = endings.of_run(ended), _used(ended, execution)
         self._metrics.ran(outcome, seconds, used.cpu_s)
         if self._audit is not None:
-            self._audit.write(Entry("run", outcome, key, None, code, used, _status(ended)))
+            self._audit.write(Entry("run", outcome, key, None, execution.code, used, _status(ended)))
 
     def submission(self, ended: Report | BaseException, seconds: float, *, code: str, key: str | None) -> None:
         """A submission has ended."""
@@ -57,9 +65,10 @@ class Ledger:
                 self._metrics.submitted(endings.of_submission(ended), seconds, ended.cpu_s)
 
 
-def _used(ended: Outcome | RunOutcome | Report | BaseException) -> Used:
+def _used(ended: Outcome | RunOutcome | Report | BaseException, execution: Execution | None = None) -> Used:
+    """What was measured of it, also when nobody waited for its end."""
     if isinstance(ended, BaseException):
-        return _NOTHING
+        return Used(cpu_s=execution.cpu_s or 0.0) if execution else _NOTHING
     if isinstance(ended, Report):
         wall_s = max(0.0, ended.compilation_s) + max(0.0, ended.run_s)
         return Used(wall_s, ended.cpu_s, None, _size(ended.output))

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
@@ -40,7 +41,7 @@ class _Bill:
         self._key = KEY.get()
         self._most_s = most_s
         self._execution = execution
-        self._began = asyncio.get_running_loop().time()
+        self._began = time.monotonic()
         self.cpu_s: float | None = None  # as its answer tells
 
     def __enter__(self) -> Self:
@@ -54,7 +55,7 @@ class _Bill:
 
     def took_s(self) -> float:
         """Seconds until now."""
-        return min(asyncio.get_running_loop().time() - self._began, self._most_s)
+        return min(time.monotonic() - self._began, self._most_s)
 
     def _used_s(self, *, refused: bool) -> float:
         if self.cpu_s is not None:

@@ -32,9 +32,9 @@ class Observed:
         try:
             ended = await self._sessions.execute(execution, session_id, owner)
         except BaseException as error:
-            self._ledger.execution(error, perf_counter() - began, code=execution.code, session=given, key=owner)
+            self._ledger.execution(error, perf_counter() - began, execution, session=given, key=owner)
             raise
-        self._ledger.execution(ended, perf_counter() - began, code=execution.code, session=ended.session_id, key=owner)
+        self._ledger.execution(ended, perf_counter() - began, execution, session=ended.session_id, key=owner)
         return ended
 
     async def stream(
@@ -50,14 +50,14 @@ class Observed:
                     if isinstance(event, Outcome):
                         ended = event
                         self._ledger.execution(
-                            ended, perf_counter() - began, code=execution.code, session=ended.session_id, key=owner
+                            ended, perf_counter() - began, execution, session=ended.session_id, key=owner
                         )
                     elif event.name == "session":
                         session = event.data["id"]
                     yield event
         except BaseException as error:
             if ended is None:
-                self._ledger.execution(error, perf_counter() - began, code=execution.code, session=session, key=owner)
+                self._ledger.execution(error, perf_counter() - began, execution, session=session, key=owner)
             raise
 
     async def run(self, execution: Execution, memory_bytes: int, owner: str | None = None) -> RunOutcome:
@@ -66,9 +66,9 @@ class Observed:
         try:
             ended = await self._runs.run(execution, memory_bytes)
         except BaseException as error:
-            self._ledger.run(error, perf_counter() - began, code=execution.code, key=owner)
+            self._ledger.run(error, perf_counter() - began, execution, key=owner)
             raise
-        self._ledger.run(ended, perf_counter() - began, code=execution.code, key=owner)
+        self._ledger.run(ended, perf_counter() - began, execution, key=owner)
         return ended
 
     async def judge(self, submission: Submission, owner: str | None = None) -> Report:

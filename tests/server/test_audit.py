@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from server.keys import new_key
 from tests.conftest import Server, answer_on, running, until
 
 KEYS = [
@@ -123,6 +124,7 @@ def test_a_client_that_left_is_told(server: Server) -> None:
     connection.close()
     line = until(lambda: next((line for line in audited(server) if line["outcome"] == "abandoned"), None))
     assert (line["event"], line["status"]) == ("run", None)
+    assert line["cpu_s"] > 0, "it was used, though nobody waited for the end"
     id = server.execute("1")["id"]
     connection = server.ask("import time\ntime.sleep(30)", id, timeout=30)
     until(lambda: server.session(id)["state"] == "busy")
@@ -163,3 +165,22 @@ def test_it_can_be_off(start_server: Callable[..., Server], settings: dict[str, 
     server.execute("1")
     told = server.log.read_text() + (json.dumps(server.events()) if server.lines else "")
     assert "audit" not in told
+
+
+def test_it_names_the_key_and_is_on_where_there_are_keys(start_server: Callable[..., Server]) -> None:
+    token, entry = new_key("ada")
+    server = start_server(API_KEYS=f"{entry}:sessions=1", SESSION_LIBRARIES="plain", POOL_SIZE=1)
+    server.http.headers["Authorization"] = f"Bearer {token}"
+    post(server, "execute", code="1")
+    post(server, "execute", 429, code="2")
+    post(server, "run", code="3")
+    server.http.headers["Authorization"] = "Bearer nobody"
+    post(server, "run", 401, code="4")
+    told = [line for line in server.log.read_text().splitlines() if " INFO audit: " in line]
+    fields = [dict(field.split("=") for field in line.partition("audit: ")[2].split(" ")) for line in told]
+    assert [(line["event"], line["outcome"], line["status"], line["key"]) for line in fields] == [
+        ("execution", "done", "200", "ada"),
+        ("execution", "refused", "429", "ada"),
+        ("run", "success", "200", "ada"),
+    ]
+    assert token not in server.log.read_text()

@@ -199,7 +199,18 @@ def raw(server: Server, *lines: bytes, body: bytes = b"") -> tuple[int, bytes]:
     return int(answer.split()[1]), answer
 
 
-OPEN = ["/", "/docs", "/openapi.json", "/notebook", "/notebook/assets/main.js", "/docs/assets/docs.js", "/?a=b"]
+OPEN = [
+    "/",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+    "/notebook",
+    "/notebook/assets/main.js",
+    "/docs/assets/docs.js",
+    "/?a=b",
+]
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -349,6 +360,29 @@ def test_the_help_shows_no_key(tmp_path: Path) -> None:
     )
     assert "API_KEYS_FILE" in done.stdout
     assert ENTRY not in done.stdout and OTHER_ENTRY not in done.stdout
+
+
+def test_no_log_has_a_key_and_the_audit_log_has_its_name(start_server: Callable[..., Server]) -> None:
+    server = start_server(
+        API_KEYS=f"{ENTRY}:requests=3", LOG_FORMAT="json", LOG_LEVEL="debug", SESSION_LIBRARIES="plain", POOL_SIZE=1
+    ).wait_ready("plain")
+
+    def ask(token: str, path: str) -> int:
+        url, body = server.url + path, {"code": "1"}
+        return requests.post(url, json=body, headers=bearer(token), timeout=30).status_code
+
+    asked = [
+        ask(token, path) for token in (TOKEN, OTHER_TOKEN) for path in ("/execute", "/run", f"/{token}", "/submit")
+    ]
+    assert asked == [200, 200, 404, 200, 401, 401, 401, 401]
+    assert ask(TOKEN, "/run") == 429
+    raw(server, b"POST /run HTTP/1.1", b"Authorization: Bearer " + OTHER_TOKEN.encode(), b"Broken")
+    events = until(lambda: [event for event in server.events() if event["logger"] == "audit"])
+    assert [event["event"] for event in events] == ["execution", "run", "submission"]
+    assert {event["key"] for event in events} == {"ada"}
+    assert server.lines is not None
+    for text in (server.lines.read_text(), server.log.read_text()):
+        assert TOKEN not in text and OTHER_TOKEN not in text
 
 
 def test_keys_are_read_again_on_sighup(start_server: Callable[..., Server], tmp_path: Path) -> None:
