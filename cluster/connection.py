@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-import nats
+import nats.errors
 from nats.aio.client import Client
 
 log = logging.getLogger(__name__)
@@ -82,8 +82,9 @@ class Connection:
         async def on_error(error: Exception) -> None:
             log.debug("NATS: %s", error)
 
-        return await nats.connect(
-            servers=self._servers,
+        client = _Client()
+        await client.connect(
+            self._servers,
             name="PyRunner",
             allow_reconnect=False,
             max_reconnect_attempts=1,  # it would try the first connection sixty times, and 0 is for ever
@@ -95,6 +96,16 @@ class Connection:
             closed_cb=on_closed,
             error_cb=on_error,
         )
+        return client
+
+
+class _Client(Client):
+    """Drops what is not sent yet when the connection fails: the library would write it to the closed socket, fail in
+    that, and tell nobody that the connection is lost."""
+
+    async def _process_op_err(self, e: Exception) -> None:
+        self._pending, self._pending_data_size = [], 0
+        await super()._process_op_err(e)
 
 
 async def _close(client: Client) -> None:

@@ -34,6 +34,8 @@ from sessions.session import Session
 
 log = logging.getLogger(__name__)
 
+_ANSWER_S = 1.0  # for the answers of what was ended
+
 
 class Service:
     """An async context manager that owns the node and its connection. `observe` is called with each outcome."""
@@ -79,8 +81,9 @@ class Service:
         await self.connection.__aexit__()
 
     def drain(self, seconds: float) -> None:
-        """Take no new work; what still runs after `seconds` is ended."""
+        """Take no new work; what still runs after `seconds` is ended, and who does not read its answer gets none."""
         self.node.drain(seconds)
+        asyncio.get_running_loop().call_later(seconds + _ANSWER_S, self.exchange.give_up)
         self._backlog.stop()
         self._groups.changed.set()
         if self._everyone is not None:
@@ -105,7 +108,8 @@ class Service:
         for session_id in self.node.sessions.ids():
             self._listen(client, session_id)
         self._groups.go_up(client)
-        self._backlog.go_up(client)
+        if not self.draining:
+            self._backlog.go_up(client)
 
     def _go_down(self) -> None:
         self._client = None
@@ -136,6 +140,8 @@ class Service:
             self._begin(self._stop_listening(session.id))
 
     def _listen(self, client: Client, session_id: str) -> None:
+        if session_id in self._listening:  # it was opened while the connection went up
+            return
         subject = subjects.session(session_id)
         assert subject is not None
         subscribing = client.subscribe(subject, cb=partial(self._on_session_letter, session_id))

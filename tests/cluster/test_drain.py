@@ -31,7 +31,8 @@ def test_a_node_ends_what_it_does_and_takes_nothing_new(start: Start) -> None:
         until(lambda: submission is None or old.health()["submissions"]["active"])
         fleet.start(gateways=0, nodes=1)
         old.process.terminate()
-        until(lambda: refusal(post(gateway, "/execute", code="x", id=idle), 503))
+        until(lambda: post(gateway, "/execute", code="x", id=idle).status_code == 503)
+        assert refusal(post(gateway, "/execute", code="x", id=idle), 503)
         for _ in range(10):
             assert gateway.execute("1")["error"] is None
             assert gateway.run("print(1)")["stdout"] == "1\n"
