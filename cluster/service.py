@@ -172,6 +172,10 @@ class Service:
             await self.exchange.hand_over(talk, message)
 
     async def _on_errand(self, message: Msg, session_id: str | None = None) -> None:
+        is_errand = KINDS.get(message.data[:1]) in (Kind.ERRAND, Kind.WANT)
+        if not is_errand or not message.reply or message.reply in self._talks:
+            log.warning("a letter that no gateway sends came to %s", message.subject)
+            return
         if not message.reply:
             return  # nobody waits for an answer
         talk = self._talks[message.reply] = self.exchange.talk(message.reply)
@@ -251,7 +255,7 @@ class Service:
         wall_s: float,
         owner: str | None,
     ) -> bytes:
-        execution = Execution(code, stdin, wall_s)
+        execution = _execution(code, stdin, wall_s)
         talk.when_ended(execution.abandon)
         if session_id is None and owner is not None:  # whose sessions may be counted
             execution.on_open = lambda: self._begin(self._say_opened(talk))
@@ -289,7 +293,8 @@ class Service:
 
     async def _run(self, talk: Conversation, *, code: str, wall_s: float, memory_bytes: int) -> bytes:
         began = time.monotonic()
-        running = asyncio.create_task(self.node.runs.run(Execution(code, None, wall_s), memory_bytes), name="run")
+        execution = _execution(code, None, wall_s, memory_bytes)
+        running = asyncio.create_task(self.node.runs.run(execution, memory_bytes), name="run")
         talk.when_ended(running.cancel)
         async with Watch(talk) as watch:
             watch.begin()
@@ -307,6 +312,8 @@ class Service:
             await asyncio.wait([listening])
 
     async def _on_everyone(self, message: Msg) -> None:
+        if not message.reply:
+            return
         try:
             if KINDS.get(message.data[:1]) is Kind.PROBE:
                 await self.exchange.send(message.reply, Kind.PONG)
@@ -331,3 +338,11 @@ class Service:
                 why = sessions.obituary(asked["id"], asked["owner"])
                 return None if why is None else json.dumps(why).encode()
         raise ValueError(f"there is no question {do!r}")
+
+
+def _execution(code: object, stdin: object, wall_s: object, memory_bytes: object = 1) -> Execution:
+    """Raises ValueError for what no gateway asks: it would fail where a session bears it."""
+    if isinstance(code, str) and isinstance(stdin, str | None) and isinstance(wall_s, int | float) and wall_s > 0:
+        if isinstance(memory_bytes, int) and memory_bytes > 0:
+            return Execution(code, stdin, wall_s)
+    raise ValueError("an execution that no gateway asks for")
