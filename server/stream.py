@@ -18,7 +18,7 @@ class EventStream:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._begun = False
+        self.begun = False
 
     async def event(self, name: str, data: dict[str, Any]) -> None:
         """Send an event; waits while the client does not read."""
@@ -33,7 +33,7 @@ class EventStream:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _write(self, data: bytes) -> None:
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

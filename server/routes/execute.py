@@ -68,6 +68,12 @@ async def _tell(
                     await stream.event(event.name, event.data)
     except (MaxSessionsReached, SessionNotFound) as error:
         reply = _refused(error)
+    except errors.KNOWN as error:
+        if not stream.begun:
+            raise
+        await stream.event("error", {"error": str(error)})  # it is too late for a status
+        await stream.end()
+        return
     await stream.event("done", reply.model_dump(mode="json"))
     await stream.end()
 
