@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolic
 
 from cluster import letters, subjects
 from cluster.calls import PROBE_S, Conversation, Exchange, Watch
+from cluster.context import REQUEST
 from cluster.errors import Lost, Unreachable
 from cluster.letters import Kind
 from cluster.node import Node
@@ -123,7 +124,7 @@ class RemoteJudge:
         client, stream = self._exchange.client, self._stream
         if stream is None:
             raise Unreachable(_NO_JETSTREAM)
-        body = json.dumps({"reply": talk.address, "submission": asdict(submission)}).encode()
+        body = json.dumps({"reply": talk.address, "request": REQUEST.get(), "submission": asdict(submission)}).encode()
         if len(body) > client.max_payload:
             raise Unreachable(
                 f"the submission is too large for this cluster: {len(body)} bytes, "
@@ -239,6 +240,7 @@ class Backlog:
     async def _judge(self, message: Msg) -> None:
         """Judge one, if anybody waits for it still."""
         told = json.loads(message.data)
+        REQUEST.set(told.get("request"))
         progress = asyncio.create_task(_say_progress(message), name="progress of a submission")
         try:
             with self._exchange.talk(told["reply"]) as talk:

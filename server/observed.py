@@ -6,9 +6,9 @@ from contextlib import aclosing
 from time import perf_counter
 
 from cluster.backend import Runs, Sessions, Submissions
+from cluster.context import SESSION
 from judge.submission import Report, Submission
 from sandbox.outcome import Outcome, RunOutcome
-from server import logs
 from server.ledger import Ledger
 from sessions.execution import Execution
 from sessions.stream import Event
@@ -87,5 +87,5 @@ def _known(session_id: str | None) -> str | None:
     """The id, if it looks like one of ours: anything else a client may have made up of anything."""
     if session_id is None or not _ID.fullmatch(session_id):
         return None
-    logs.SESSION.set(session_id)
+    SESSION.set(session_id)
     return session_id
