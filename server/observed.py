@@ -44,9 +44,11 @@ class Observed:
         session = _known(session_id)
         began = perf_counter()
         ended: Outcome | None = None
+        begun = False
         try:
             async with aclosing(self._sessions.stream(execution, session_id, owner)) as events:
                 async for event in events:
+                    begun = True
                     if isinstance(event, Outcome):
                         ended = event
                         self._ledger.execution(
@@ -57,7 +59,9 @@ class Observed:
                     yield event
         except BaseException as error:
             if ended is None:
-                self._ledger.execution(error, perf_counter() - began, execution, session=session, key=owner)
+                self._ledger.execution(
+                    error, perf_counter() - began, execution, session=session, key=owner, begun=begun
+                )
             raise
 
     async def run(self, execution: Execution, memory_bytes: int, owner: str | None = None) -> RunOutcome:

@@ -66,6 +66,20 @@ def test_the_gateway_keeps_the_audit_log(fleet: Fleet) -> None:
     assert "audit" not in {event["logger"] for event in events}
 
 
+def test_an_execution_that_is_lost_while_it_is_streamed_is_told(fleet: Fleet) -> None:
+    body = {"code": "import time\nprint(1, flush=True)\ntime.sleep(20)", "timeout": 30}
+    events = {"Accept": "text/event-stream"}
+    url = f"{fleet.gateway.url}/execute"
+    with requests.post(url, json=body, headers=events, stream=True, timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == b"event: session"
+        fleet.nats.kill()
+        assert b"event: error" in lines
+    (line,) = [event for event in fleet.gateway.events() if event["logger"] == "audit"]
+    assert (line["outcome"], line["status"]) == ("failed", 200), "the status was sent before"
+    assert line["request"] == answer.headers["X-Request-ID"] and line["session"]
+
+
 def test_a_line_of_a_node_names_the_request_that_the_gateway_took(fleet: Fleet) -> None:
     connection = fleet.gateway.ask_run("while True: pass")
     until(lambda: fleet.gateway.health()["runs"]["active"] == 1)
