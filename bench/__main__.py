@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import report
 from bench.context import Context
-from bench.figures import churn, costs, idle, limits, neighbour, new, runs, submit, wall, warm
+from bench.figures import churn, cluster, costs, idle, limits, neighbour, new, runs, submit, wall, warm
 from bench.load import Load, NoCompiler
 from bench.results import Result
 from bench.servers import Echo, PyRunner
@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[[Context], Iterator[Result]]] = {
     "idle": idle.measure,
     "churn": churn.measure,
     "wall": wall.measure,
+    "cluster": cluster.measure,
     "costs": costs.measure,
 }
 

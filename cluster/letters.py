@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from cluster.context import REQUEST
 from cluster.turns import QueueFull
 from cluster.vitals import Vitals
 from judge import errors as judge_errors
@@ -69,8 +70,8 @@ TRAVELLING = tuple(_ERRORS.values())
 
 
 def errand(do: str, **fields: Any) -> bytes:
-    """What is to be done. Code may hold lone surrogates, so this is JSON in ASCII."""
-    return json.dumps({"do": do, **fields}).encode()
+    """What is to be done, and for which request. Code may hold lone surrogates, so this is JSON in ASCII."""
+    return json.dumps({"do": do, "request": REQUEST.get(), **fields}).encode()
 
 
 def refusal(error: Exception) -> bytes:

@@ -21,6 +21,7 @@ from nats.aio.subscription import Subscription
 from cluster import letters, subjects
 from cluster.calls import Conversation, Exchange, Watch
 from cluster.connection import Connection
+from cluster.context import REQUEST, SESSION
 from cluster.errors import Lost, Unreachable
 from cluster.groups import Groups
 from cluster.letters import KINDS, Kind
@@ -205,7 +206,10 @@ class Service:
                 if KINDS[message.data[:1]] is Kind.WANT:
                     await talk.say(Kind.TAKEN)
                     body = (await talk.hear()).body
-                answer = await self._do(talk, session_id, **json.loads(body))
+                errand = json.loads(body)
+                REQUEST.set(errand.pop("request", None))
+                SESSION.set(session_id)
+                answer = await self._do(talk, session_id, **errand)
                 await talk.say(Kind.ANSWER, answer)
         except (Lost, Unreachable) as error:
             log.debug("nobody waits for an answer any more: %s", error)

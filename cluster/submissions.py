@@ -22,6 +22,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolic
 
 from cluster import letters, subjects
 from cluster.calls import PROBE_S, Conversation, Exchange, Watch
+from cluster.context import REQUEST
 from cluster.errors import Lost, Unreachable
 from cluster.letters import Kind
 from cluster.node import Node
@@ -123,7 +124,7 @@ class RemoteJudge:
         client, stream = self._exchange.client, self._stream
         if stream is None:
             raise Unreachable(_NO_JETSTREAM)
-        body = json.dumps({"reply": talk.address, "submission": asdict(submission)}).encode()
+        body = json.dumps({"reply": talk.address, "request": REQUEST.get(), "submission": asdict(submission)}).encode()
         if len(body) > client.max_payload:
             raise Unreachable(
                 f"the submission is too large for this cluster: {len(body)} bytes, "
@@ -238,14 +239,19 @@ class Backlog:
 
     async def _judge(self, message: Msg) -> None:
         """Judge one, if anybody waits for it still."""
-        told = json.loads(message.data)
+        told = _read(message.data)
+        if told is None:
+            log.warning("what no gateway hands in was taken out of the stream of submissions")
+            await message.term()
+            return
+        REQUEST.set(told.get("request"))
         progress = asyncio.create_task(_say_progress(message), name="progress of a submission")
         try:
             with self._exchange.talk(told["reply"]) as talk:
                 try:
                     await talk.say(Kind.TAKEN)
                     await talk.hear()
-                    await self._tell_verdict(talk, message, **told["submission"])
+                    await self._tell_verdict(talk, message, told["submission"])
                 except Lost:  # nobody waits for it
                     await message.term()
         except (Unreachable, nats.errors.Error, OSError) as error:
@@ -255,12 +261,9 @@ class Backlog:
         finally:
             progress.cancel()
 
-    async def _tell_verdict(self, talk: Conversation, message: Msg, **submission: Any) -> None:
+    async def _tell_verdict(self, talk: Conversation, message: Msg, submission: Submission) -> None:
         began = time.monotonic()
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in submission.items()
-        }
-        judging = asyncio.create_task(self._node.judge.judge(Submission(**fields)), name="submission")
+        judging = asyncio.create_task(self._node.judge.judge(submission), name="submission")
         talk.when_ended(judging.cancel)
         async with Watch(talk) as watch:
             watch.begin()
@@ -278,6 +281,19 @@ class Backlog:
             self._observe(report, time.monotonic() - began)
             await talk.say(Kind.ANSWER, letters.REPORT.dump_json(report))
             await message.ack()
+
+
+def _read(letter: bytes) -> dict[str, Any] | None:
+    """What a gateway handed in; None for what can be none of it."""
+    try:
+        told: dict[str, Any] = json.loads(letter)
+        fields: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in told["submission"].items()
+        }
+        is_known = subjects.is_conversation(told["reply"]) and isinstance(fields["code"], str)
+        return told | {"submission": Submission(**fields)} if is_known else None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
 
 
 async def _say_progress(message: Msg) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cluster.context import REQUEST
 from sandbox.limits import MIB
 from server import logs
 
@@ -76,7 +77,7 @@ def _fields(entry: Entry) -> dict[str, str | float | None]:
         "outcome": entry.outcome,
         "status": entry.status,
         "key": entry.key,
-        "request": logs.REQUEST.get(),
+        "request": REQUEST.get(),
         "session": entry.session,
         "code_sha256": hashlib.sha256(code).hexdigest(),
         "code_chars": len(entry.code),

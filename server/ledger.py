@@ -30,13 +30,14 @@ class Ledger:
         *,
         session: str | None,
         key: str | None,
+        begun: bool = False,
     ) -> None:
-        """An execution has ended. `session`: the one that it was in or was meant for."""
+        """An execution has ended. `session`: the one that it was in or was meant for. `begun`: its answer was begun."""
         outcome = endings.of_execution(ended)
         cpu_s = ended.usage.cpu_s if isinstance(ended, Outcome) else execution.cpu_s or 0.0
         self._metrics.executed(outcome, seconds, cpu_s)
         if self._audit is not None:
-            status = 200 if outcome in _ANSWERED else _status(ended)
+            status = 200 if begun or outcome in _ANSWERED else _status(ended)
             used = _used(ended, execution)
             self._audit.write(Entry("execution", outcome, key, session, execution.code, used, status))
 

@@ -8,15 +8,13 @@ import asyncio
 import logging
 import sys
 import traceback
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
-REQUEST: ContextVar[str | None] = ContextVar("request", default=None)
-SESSION: ContextVar[str | None] = ContextVar("session", default=None)
+from cluster.context import REQUEST, SESSION
 
 Form = Literal["text", "json"]
 _Caught = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import errors, logs
+from cluster.context import REQUEST
+from server import errors
 from server.body import ClientGone
 from server.gate import Gate, Unauthorized
 from server.metrics import UNMATCHED
@@ -49,7 +50,7 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         request_id = f"{self._run}{next(self._numbers):08x}"
-        logs.REQUEST.set(request_id)
+        REQUEST.set(request_id)
         begun = False
         told: Headers = ()
 

@@ -6,9 +6,9 @@ from contextlib import aclosing
 from time import perf_counter
 
 from cluster.backend import Runs, Sessions, Submissions
+from cluster.context import SESSION
 from judge.submission import Report, Submission
 from sandbox.outcome import Outcome, RunOutcome
-from server import logs
 from server.ledger import Ledger
 from sessions.execution import Execution
 from sessions.stream import Event
@@ -44,9 +44,11 @@ class Observed:
         session = _known(session_id)
         began = perf_counter()
         ended: Outcome | None = None
+        begun = False
         try:
             async with aclosing(self._sessions.stream(execution, session_id, owner)) as events:
                 async for event in events:
+                    begun = True
                     if isinstance(event, Outcome):
                         ended = event
                         self._ledger.execution(
@@ -57,7 +59,9 @@ class Observed:
                     yield event
         except BaseException as error:
             if ended is None:
-                self._ledger.execution(error, perf_counter() - began, execution, session=session, key=owner)
+                self._ledger.execution(
+                    error, perf_counter() - began, execution, session=session, key=owner, begun=begun
+                )
             raise
 
     async def run(self, execution: Execution, memory_bytes: int, owner: str | None = None) -> RunOutcome:
@@ -87,5 +91,5 @@ def _known(session_id: str | None) -> str | None:
     """The id, if it looks like one of ours: anything else a client may have made up of anything."""
     if session_id is None or not _ID.fullmatch(session_id):
         return None
-    logs.SESSION.set(session_id)
+    SESSION.set(session_id)
     return session_id

@@ -324,7 +324,8 @@ def _operation(operation: Operation, refs: dict[type[BaseModel], Any]) -> dict[s
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            # No dots: `.` and `..` are steps in a path, and a client takes them itself.
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9A-Za-z-]+$"}}
             for name in re.findall(r"\{(\w+)\}", operation.path)
         ],
         "responses": responses,

@@ -1,12 +1,10 @@
 """POST /execute: code runs in a session."""
 
-import logging
 from contextlib import aclosing
 
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
 
-from cluster.errors import Unreachable
 from sandbox.outcome import Error, Outcome
 from server import body, errors
 from server.disconnect import Departure
@@ -17,8 +15,6 @@ from server.settings import Settings
 from server.stream import MEDIA_TYPE, EventStream
 from sessions.errors import MaxSessionsReached, SessionNotFound
 from sessions.execution import Execution
-
-log = logging.getLogger(__name__)
 
 
 class Execute:
@@ -72,10 +68,11 @@ async def _tell(
                     await stream.event(event.name, event.data)
     except (MaxSessionsReached, SessionNotFound) as error:
         reply = _refused(error)
-    except Unreachable as error:
+    except errors.KNOWN as error:
         if not stream.begun:
             raise
-        log.error("the events of an execution end without `done`: %s", error)
+        await stream.event("error", {"error": str(error)})  # it is too late for a status
+        await stream.end()
         return
     await stream.event("done", reply.model_dump(mode="json"))
     await stream.end()

@@ -214,8 +214,9 @@ def test_without_nats_all_is_refused_and_with_it_all_is_there_again(start: Start
                 assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
                 assert " " in json.loads(answer.read())["error"]
             connection.close()
+        assert " " in cut.until("error").data["error"]
         with pytest.raises(EOFError):
-            cut.rest()
+            cut.read()
         assert time.monotonic() - killed < 2
     away = {"code": "1"}, {"code": "1", "id": ids[0]}
     for _ in range(2):

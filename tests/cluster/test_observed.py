@@ -1,50 +1,18 @@
 """Gateways and nodes tell their own figures, are ready when they can work, and the gateway keeps the audit log."""
 
-import shutil
 import signal
-import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.conftest import Server, answer_on, until
+from tests.cluster.fleet import Fleet, Nats
+from tests.conftest import Server, answer_on, running, until
 from tests.prometheus import scrape, value, watched
-
-pytestmark = pytest.mark.skipif(not shutil.which("nats-server"), reason="needs nats-server")
 
 ADD = "int add(int a, int b) { return a + b; }"
 ENDINGS = ("pyrunner_executions_total", "pyrunner_runs_total", "pyrunner_submissions_total")
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-@contextmanager
-def nats(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def started(log: Path, role: str, port: int) -> Iterator[Server]:
-    server = Server(
-        log, ROLE=role, NATS_URL=f"nats://127.0.0.1:{port}", LOG_FORMAT="json", SESSION_LIBRARIES="plain", POOL_SIZE=1
-    )
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def readiness(server: Server) -> tuple[int, str]:
@@ -57,29 +25,14 @@ def is_ready(server: Server) -> bool:
     return readiness(server) == (200, "ready")
 
 
-class Cluster:
-    """A gateway and a node; nats-server can be killed and started again."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack, self._port = folder, stack, free_port()
-        self.start_nats()
-        self.node = stack.enter_context(started(folder / "node.log", "node", self._port))
-        self.gateway = stack.enter_context(started(folder / "gateway.log", "gateway", self._port))
-        until(lambda: is_ready(self.node) and is_ready(self.gateway), 30)
-        until(lambda: self.gateway.execute("1")["error"] is None)
-
-    def start_nats(self) -> None:
-        self.nats = self._stack.enter_context(nats(self._port, self._folder / "jetstream"))
-
-
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with ExitStack() as stack:
-        yield Cluster(tmp_path, stack)
+def fleet(start: Callable[..., Fleet]) -> Fleet:
+    """A gateway and a node with their logs as JSON."""
+    return start(nodes=1, LOG_FORMAT="json", LOG_LEVEL="debug")
 
 
-def test_gateway_and_node_each_count_what_was_done(cluster: Cluster) -> None:
-    gateway, node = cluster.gateway, cluster.node
+def test_gateway_and_node_each_count_what_was_done(fleet: Fleet) -> None:
+    gateway, node = fleet.gateway, fleet.nodes[0]
     until(lambda: gateway.http.post(f"{gateway.url}/submit", json={"code": ADD}, timeout=60).ok)
     with watched(node, *ENDINGS, "pyrunner_cpu_seconds_total") as done, watched(gateway, *ENDINGS) as got:
         gateway.execute("sum(range(1_000_000))")
@@ -104,63 +57,92 @@ def test_gateway_and_node_each_count_what_was_done(cluster: Cluster) -> None:
         assert ("pyrunner_sessions_max" in {name for name, _ in samples}) == (role == "node")
 
 
-def test_the_gateway_keeps_the_audit_log(cluster: Cluster) -> None:
-    id = cluster.gateway.execute("print('seven')")["id"]
-    (line,) = [event for event in cluster.gateway.events() if event.get("session") == id]
+def test_the_gateway_keeps_the_audit_log(fleet: Fleet) -> None:
+    id = fleet.gateway.execute("print('seven')")["id"]
+    (line,) = [event for event in fleet.gateway.events() if event.get("session") == id]
     assert (line["logger"], line["role"], line["output_bytes"]) == ("audit", "gateway", 6)
-    events = cluster.node.events()
+    events = fleet.nodes[0].events()
     assert {event["role"] for event in events} == {"node"}
     assert "audit" not in {event["logger"] for event in events}
 
 
-def test_calls_in_flight_are_told(cluster: Cluster) -> None:
-    id = cluster.gateway.execute("import time")["id"]
-    connection = cluster.gateway.ask("time.sleep(30)", id, timeout=30)
-    for server in (cluster.gateway, cluster.node):
+def test_an_execution_that_is_lost_while_it_is_streamed_is_told(fleet: Fleet) -> None:
+    body = {"code": "import time\nprint(1, flush=True)\ntime.sleep(20)", "timeout": 30}
+    events = {"Accept": "text/event-stream"}
+    url = f"{fleet.gateway.url}/execute"
+    with requests.post(url, json=body, headers=events, stream=True, timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == b"event: session"
+        fleet.nats.kill()
+        assert b"event: error" in lines
+    (line,) = [event for event in fleet.gateway.events() if event["logger"] == "audit"]
+    assert (line["outcome"], line["status"]) == ("failed", 200), "the status was sent before"
+    assert line["request"] == answer.headers["X-Request-ID"] and line["session"]
+
+
+def test_a_line_of_a_node_names_the_request_that_the_gateway_took(fleet: Fleet) -> None:
+    connection = fleet.gateway.ask_run("while True: pass")
+    until(lambda: fleet.gateway.health()["runs"]["active"] == 1)
+    connection.close()
+    told = until(lambda: [event for event in fleet.nodes[0].events() if "nobody waits" in event["message"]])
+    (audited,) = until(lambda: [e for e in fleet.gateway.events() if e.get("outcome") == "abandoned"])
+    assert [event["request"] for event in told] == [audited["request"]]
+
+
+def test_calls_in_flight_are_told(fleet: Fleet) -> None:
+    id = fleet.gateway.execute("import time")["id"]
+    connection = fleet.gateway.ask("time.sleep(30)", id, timeout=30)
+    for server in (fleet.gateway, fleet.nodes[0]):
         until(lambda server=server: value(scrape(server), "pyrunner_cluster_calls") == 1)
-    until(lambda: cluster.gateway.interrupt(id)["interrupted"])
+    until(lambda: fleet.gateway.interrupt(id)["interrupted"])
     answer_on(connection)
-    until(lambda: value(scrape(cluster.gateway), "pyrunner_cluster_calls") == 0)
+    until(lambda: value(scrape(fleet.gateway), "pyrunner_cluster_calls") == 0)
 
 
-def test_without_nats_they_live_and_are_not_ready(cluster: Cluster) -> None:
-    cluster.nats.kill()
-    for server in (cluster.gateway, cluster.node):
+def test_without_nats_they_live_and_are_not_ready(fleet: Fleet) -> None:
+    fleet.nats.kill()
+    for server in (fleet.gateway, fleet.nodes[0]):
         until(lambda server=server: readiness(server) == (503, "NATS cannot be reached"))
         assert requests.get(f"{server.url}/livez", timeout=10).status_code == 200
         samples = scrape(server)
         assert value(samples, "pyrunner_cluster_up") == value(samples, "pyrunner_ready") == 0
-    with watched(cluster.gateway, *ENDINGS) as changes:
-        answer = requests.post(f"{cluster.gateway.url}/execute", json={"code": "1"}, timeout=10)
+    with watched(fleet.gateway, *ENDINGS) as changes:
+        answer = requests.post(f"{fleet.gateway.url}/execute", json={"code": "1"}, timeout=10)
     assert answer.status_code == 503
     assert changes == {"pyrunner_executions_total{outcome=failed}": 1}
-    cluster.start_nats()
-    for server in (cluster.gateway, cluster.node):
+    fleet.nats.start()
+    for server in (fleet.gateway, fleet.nodes[0]):
         until(lambda server=server: is_ready(server), 30)
         assert value(scrape(server), "pyrunner_cluster_up") == 1
 
 
-def test_a_node_that_drains_says_so_until_it_has_ended(cluster: Cluster) -> None:
-    id = cluster.gateway.execute("import time")["id"]
-    connection = cluster.gateway.ask("time.sleep(1.5)\nprint('done')", id, timeout=30)
-    until(lambda: cluster.gateway.session(id)["state"] == "busy")
-    cluster.node.process.send_signal(signal.SIGTERM)
-    until(lambda: readiness(cluster.node) == (503, "The server is shutting down"))
-    assert value(scrape(cluster.node), "pyrunner_draining") == 1
+def test_a_node_that_drains_says_so_until_it_has_ended(fleet: Fleet) -> None:
+    id = fleet.gateway.execute("import time")["id"]
+    connection = fleet.gateway.ask("time.sleep(1.5)\nprint('done')", id, timeout=30)
+    until(lambda: fleet.gateway.session(id)["state"] == "busy")
+    fleet.nodes[0].process.send_signal(signal.SIGTERM)
+    until(lambda: readiness(fleet.nodes[0]) == (503, "The server is shutting down"))
+    assert value(scrape(fleet.nodes[0]), "pyrunner_draining") == 1
     assert answer_on(connection)["stdout"] == "done\n"
-    assert cluster.node.process.wait(20) == 0
+    assert fleet.nodes[0].process.wait(20) == 0
 
 
 @pytest.mark.parametrize("role", ["gateway", "node"])
-def test_one_that_never_found_nats_lives_and_can_be_stopped(tmp_path: Path, role: str) -> None:
-    with started(tmp_path / "server.log", role, free_port()) as server:
+def test_one_that_never_found_nats_lives_and_can_be_stopped(tmp_path: Path, nats: Nats, role: str) -> None:
+    nats.kill()
+    settings = {"ROLE": role, "NATS_URL": nats.url, "LOG_FORMAT": "json", "SESSION_LIBRARIES": "plain"}
+    with running(tmp_path / "server.log", **settings) as server:
         assert requests.get(f"{server.url}/livez", timeout=10).status_code == 200
         assert readiness(server) == (503, "NATS cannot be reached")
         assert server.stop() == 0
-    assert [event["level"] for event in server.events() if event["logger"].startswith("cluster")] == ["ERROR"]
+    assert [
+        event["level"]
+        for event in server.events()
+        if event["logger"].startswith("cluster") and event["level"] != "DEBUG"
+    ] == ["ERROR"]
 
 
-def test_a_node_answers_for_itself_only(cluster: Cluster) -> None:
+def test_a_node_answers_for_itself_only(fleet: Fleet) -> None:
     for path, status in (("", 200), ("livez", 200), ("metrics", 200), ("sessions", 404), ("docs", 404)):
-        assert requests.get(f"{cluster.node.url}/{path}", timeout=10).status_code == status
-    assert requests.post(f"{cluster.node.url}/execute", json={"code": "1"}, timeout=10).status_code == 404
+        assert requests.get(f"{fleet.nodes[0].url}/{path}", timeout=10).status_code == status
+    assert requests.post(f"{fleet.nodes[0].url}/execute", json={"code": "1"}, timeout=10).status_code == 404

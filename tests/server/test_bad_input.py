@@ -361,7 +361,7 @@ class BrokenSessions:
 def ask_in_process(method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], Any]:
     """One request to the application itself, whose sessions are broken: status, headers, body."""
     app = create_app(Settings())
-    app.state.sessions = app.state.runs = BrokenSessions()
+    app.state.sessions = app.state.work = BrokenSessions()
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -393,23 +393,23 @@ def ask_in_process(method: str, path: str, body: bytes = b"") -> tuple[int, dict
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body"),
+    ("method", "path", "route", "body"),
     [
-        ("POST", "/execute", json.dumps({"code": MARK}).encode()),
-        ("POST", "/run", json.dumps({"code": MARK}).encode()),
-        ("GET", "/sessions", b""),
-        ("GET", "/sessions/x", b""),
-        ("GET", "/", b""),
+        ("POST", "/execute", "/execute", json.dumps({"code": MARK}).encode()),
+        ("POST", "/run", "/run", json.dumps({"code": MARK}).encode()),
+        ("GET", "/sessions", "/sessions", b""),
+        ("GET", "/sessions/x", "/sessions/{id}", b""),
+        ("GET", "/", "/", b""),
     ],
 )
 def test_a_500_says_nothing_and_the_log_says_it_all(
-    caplog: pytest.LogCaptureFixture, method: str, path: str, body: bytes
+    caplog: pytest.LogCaptureFixture, method: str, path: str, route: str, body: bytes
 ) -> None:
     with caplog.at_level(logging.ERROR):
         status, headers, answer = ask_in_process(method, path, body)
     assert (status, answer) == (500, {"error": "Internal server error"})
     assert headers["content-type"] == "application/json"
     (record,) = [record for record in caplog.records if headers["x-request-id"] in record.getMessage()]
-    assert f"{method} {path} failed" in record.getMessage()
+    assert f"{method} {route} failed" in record.getMessage()
     assert record.exc_info is not None
     assert MARK not in caplog.text

@@ -177,6 +177,8 @@ class Session:
                 yield Stderr(data["text"])
             elif name == "display":
                 yield Display(data)
+            elif name == "error":
+                raise ServerGone(data["error"])
             elif name == "done":
                 result = Result.of(data)
                 with suppress(requests.exceptions.RequestException):  # to its end, so that the connection can go on

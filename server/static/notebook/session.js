@@ -127,10 +127,11 @@ export class Session extends EventTarget {
       for await (const { name, data } of events(answer.body)) {
         if (name === "done") whole = data; // and read on to the end, so that the connection can be used again
         else if (name === "session") this.adopt(data.id);
+        else if (name === "error") throw new Refused(data.error);
         else report(name, data);
       }
     } catch (error) {
-      if (error instanceof SyntaxError) throw error; // not the connection's fault
+      if (error instanceof SyntaxError || error instanceof Refused) throw error; // not the connection's fault
     }
     if (whole === null) throw new ServerGone();
     return whole;

@@ -1,0 +1,59 @@
+"""What a hop costs: warm `/execute` through a gateway and 1, 2 or 4 nodes, beside one process that does all."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from bench.cluster import Cluster, NoNats
+from bench.context import Context
+from bench.figures.warm import warm_calls
+from bench.load import Call, Leg
+from bench.results import Figure, Result, Row
+from bench.servers import Server
+
+_NODES = (1, 2, 4)
+_CLIENTS = (1, 8, 32)
+_WARM_S = 0.2
+_MOST_HOP_MS = 1.0
+_LEAST_SHARE = 0.4
+
+
+def measure(context: Context) -> Iterator[Result]:
+    """Rows for each number of nodes; the hop and the share of throughput, as differences and ratios of legs."""
+    for nodes in _NODES:
+        try:
+            with Cluster(context.scratch / f"cluster{nodes}", nodes) as cluster:
+                yield from _beside(context, cluster, nodes)
+        except NoNats as missing:
+            yield Figure("the hop through a gateway, p50", None, "ms", at_most=_MOST_HOP_MS, note=str(missing))
+            return
+
+
+def _beside(context: Context, cluster: Cluster, nodes: int) -> Iterator[Result]:
+    named = f"{nodes} node{'s' if nodes > 1 else ''}"
+    alone, through = (warm_calls(server, max(_CLIENTS)) for server in (context.ours, cluster.gateway))
+    servers: list[tuple[Server, Sequence[Call]]] = [
+        (context.echo, alone),
+        (context.ours, alone),
+        (cluster.gateway, through),
+    ]
+    for clients in _CLIENTS:
+        legs = [
+            [_leg(context, server, calls[:clients]) for server, calls in servers] for _ in range(context.pick(7, 3))
+        ]
+        echo, ours, gateway = zip(*legs, strict=True)
+        plural = "s" if clients > 1 else ""
+        yield Row.of_legs(f"bare echo, {clients} client{plural}", echo)
+        yield Row.of_legs(f"role all, {clients} client{plural}", ours)
+        yield Row.of_legs(f"gateway and {named}, {clients} client{plural}", gateway)
+        if clients == 1:
+            hops = [(far.p50_us - near.p50_us) / 1e3 for _, near, far in legs]
+            yield Figure(f"the hop to {named}, p50", median(hops), "ms", at_most=_MOST_HOP_MS)
+        shares = [far.rps / near.rps for _, near, far in legs]
+        name = f"throughput through a gateway / role all, {named}, {clients} client{plural}"
+        bound = _LEAST_SHARE if clients > 1 else None  # one client waits for each hop
+        yield Figure(name, median(shares), at_least=bound, note=f"{min(shares):.2f}-{max(shares):.2f}")
+    context.ours.clear()
+
+
+def _leg(context: Context, server: Server, calls: Sequence[Call]) -> Leg:
+    return context.load.run(server.port, calls, warm_s=_WARM_S, run_s=0.4 if context.quick else 1.0)
