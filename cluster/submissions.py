@@ -214,6 +214,7 @@ class Backlog:
         stream = client.jetstream(timeout=_JETSTREAM_S)
         while not client.is_closed:
             try:
+                await stream.consumer_info(subjects.STREAM, subjects.CONSUMER)  # fetching would wait, not fail
                 waiting = await stream.pull_subscribe_bind(consumer=subjects.CONSUMER, stream=subjects.STREAM)
                 try:
                     while True:
