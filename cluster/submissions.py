@@ -266,7 +266,7 @@ class Backlog:
         began = time.monotonic()
         judging = asyncio.create_task(self._node.judge.judge(submission), name="submission")
         talk.when_ended(judging.cancel)
-        async with Watch(talk) as watch:
+        with Watch(talk) as watch:
             watch.begin()
             await asyncio.wait([judging])
         if judging.cancelled():
