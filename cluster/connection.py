@@ -7,15 +7,18 @@ whoever wrote that has been told by then that it failed.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-import nats
+import nats.errors
 from nats.aio.client import Client
 
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 2
 _RETRY_S = 0.25
-_PING_S, _MOST_PINGS = 5, 2  # a server that does not answer these is lost
+_PING_S, _MOST_PINGS = 2, 2  # a server that does not answer these is lost
+_FLUSH_S = 2.0  # to wait while too much is unsent: then whoever sends it is told by the loss that follows
+_LOOK_S = 0.25
 _CLOSE_S = 2.0
 
 
@@ -48,13 +51,15 @@ class Connection:
         told = False
         while True:
             lost = asyncio.Event()
+            client = Client()
             try:
-                client = await self._connect(lost)
-            except (nats.errors.Error, OSError, TimeoutError) as error:
+                await self._connect(client, lost)
+            except Exception as error:  # whatever listens there may say anything
                 if not told:
                     log.error("NATS cannot be reached; it is tried again: %s", str(error) or type(error).__name__)
                 told = True
                 tried.set()
+                await _close(client)  # it holds its socket
                 await asyncio.sleep(_RETRY_S)
                 continue
             try:
@@ -70,19 +75,19 @@ class Connection:
             told = False
             log.info("connected to NATS")
             tried.set()
-            await lost.wait()
+            await _until_closed(client, lost)
             self._client = None
             log.error("the connection to NATS is lost; it is made again")
             self._on_down()
 
-    async def _connect(self, lost: asyncio.Event) -> Client:
+    async def _connect(self, client: Client, lost: asyncio.Event) -> None:
         async def on_closed() -> None:
             lost.set()
 
         async def on_error(error: Exception) -> None:
             log.debug("NATS: %s", error)
 
-        return await nats.connect(
+        await client.connect(
             servers=self._servers,
             name="PyRunner",
             allow_reconnect=False,
@@ -90,11 +95,20 @@ class Connection:
             reconnect_time_wait=0,
             skip_subject_validation=True,  # cluster/subjects.py makes them all
             connect_timeout=_CONNECT_S,
+            flush_timeout=_FLUSH_S,
             ping_interval=_PING_S,
             max_outstanding_pings=_MOST_PINGS,
             closed_cb=on_closed,
             error_cb=on_error,
         )
+
+
+async def _until_closed(client: Client, lost: asyncio.Event) -> None:
+    """Wait until it is not to be used any more. What tells so waits for all that is unsent, which may be for ever."""
+    while not client.is_closed:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await lost.wait()
 
 
 async def _close(client: Client) -> None:
@@ -103,5 +117,5 @@ async def _close(client: Client) -> None:
         async with asyncio.timeout(_CLOSE_S):
             await client.flush()
             await client.close()
-    except (nats.errors.Error, OSError, TimeoutError) as error:
+    except Exception as error:  # it is given up anyway
         log.debug("NATS: %s", error)

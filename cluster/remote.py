@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from cluster import letters, subjects
 from cluster.calls import Conversation, Exchange
 from cluster.connection import Connection
-from cluster.errors import Lost, Unreachable
+from cluster.errors import Lost, Silent, Unreachable
 from cluster.letters import Kind, Letter
 from cluster.submissions import NO_NODE, RemoteJudge
 from cluster.turns import QueueFull
@@ -184,16 +184,19 @@ class Caller:
             await self._talk.say(Kind.ERRAND, errand)
 
     async def ask_anyone(self, subject: str, errand: bytes) -> bool:
-        """Have one of those who listen there do it; False when nobody does, or the client has left.
+        """Have one of those who listen there do it; False when nobody does.
 
-        The errand goes to who has said that it takes it, so it is never in two places.
+        Raises Silent, and Lost when the client has left. The errand goes to who has said that it takes it: it is never
+        in two places.
         """
         await self._talk.say(Kind.WANT, to=subject)
         try:
             async with asyncio.timeout(_TAKE_S):
                 await self._taken()
-        except (Lost, TimeoutError):
+        except Lost:
             return False
+        except TimeoutError:
+            raise Silent from None
         if self.has_left:  # it was not known yet whom to tell
             self._board.part(self._talk)
             raise Lost
@@ -253,29 +256,32 @@ class RemoteSessions:
     async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
         """Run it in the session of that id, wherever that is, or in a new one on any node that has a place."""
         errand = _errand("execute", execution, owner)
+        silent = False
         for _ in range(_TRIES):
             with self._board.caller(execution, session_id) as caller:
                 try:
-                    await self._ask_for(caller, errand)
+                    await self._ask_for(caller, session_id, errand)
                     return letters.OUTCOME.validate_json(await caller.answer())
-                except (MaxSessionsReached, Draining):
-                    if session_id is not None:
-                        raise  # else it has filled up since it said that it had a place
+                except (MaxSessionsReached, Draining, Silent) as error:
+                    if session_id is not None or caller.has_left:
+                        raise  # else it has filled up since it said that it had a place, or may be lost
+                    silent = silent or isinstance(error, Silent)
                 except SessionNotFound:
                     raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     return await self._after_loss(caller, owner)
-        raise MaxSessionsReached(None)
+        raise Silent if silent else MaxSessionsReached(None)
 
     async def stream(
         self, execution: Execution, session_id: str | None, owner: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """The same, told as it happens."""
         errand = _errand("stream", execution, owner)
+        silent = False
         for _ in range(_TRIES):
             with self._board.caller(execution, session_id) as caller:
                 try:
-                    await self._ask_for(caller, errand)
+                    await self._ask_for(caller, session_id, errand)
                     while (letter := await caller.hear()).kind is Kind.NEWS:
                         news = letters.NEWS.validate_json(letter.body)
                         if news.name == "session":
@@ -284,15 +290,16 @@ class RemoteSessions:
                         await caller.go_on()
                     yield letters.OUTCOME.validate_json(letter.body)
                     return
-                except (MaxSessionsReached, Draining):
-                    if session_id is not None:
+                except (MaxSessionsReached, Draining, Silent) as error:
+                    if session_id is not None or caller.has_left:
                         raise
+                    silent = silent or isinstance(error, Silent)
                 except SessionNotFound:
                     raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     yield await self._after_loss(caller, owner)
                     return
-        raise MaxSessionsReached(None)
+        raise Silent if silent else MaxSessionsReached(None)
 
     async def figures(self, session_id: str, owner: str | None = None) -> Figures:
         """One session in numbers. Raises SessionNotFound."""
@@ -333,17 +340,20 @@ class RemoteSessions:
             except (Lost, SessionNotFound):  # the same words, and the same time, for one that is another owner's
                 raise await self._not_found(session_id, owner) from None
 
-    async def _ask_for(self, caller: "Caller", errand: bytes) -> None:
-        """Have it done where its session is, or by any node. Raises SessionNotFound, MaxSessionsReached, Lost."""
-        if not caller.id:
+    async def _ask_for(self, caller: "Caller", session_id: str | None, errand: bytes) -> None:
+        """Have it done where its session is, or by any node.
+
+        Raises SessionNotFound, MaxSessionsReached, Silent, Lost.
+        """
+        if session_id is None:
             if not await caller.ask_anyone(subjects.NEW_SESSION, errand):
                 raise await self._board.nobody(MaxSessionsReached(None))
             return
-        subject = subjects.session(caller.id)
+        subject = subjects.session(session_id)
         if subject is None:
-            raise SessionNotFound(caller.id)
+            raise SessionNotFound(session_id)
         # A long errand takes two letters: what comes behind it must not overtake it.
-        order = self._orders.setdefault(caller.id, asyncio.Lock())
+        order = self._orders.setdefault(session_id, asyncio.Lock())
         async with order:
             await caller.ask_there(subject, errand)
 
@@ -383,7 +393,7 @@ class RemoteRuns:
                     try:
                         if await caller.ask_anyone(subject, errand):
                             return letters.RUN_OUTCOME.validate_json(await caller.answer())
-                    except (Lost, QueueFull, Draining):  # it has ended, or has filled up since it said that it takes it
+                    except (Lost, Silent, QueueFull, Draining):  # or it has filled up since it said that it takes it
                         break
             else:
                 raise await self._board.nobody(QueueFull("the queues of all nodes are full: try again in a moment"))
