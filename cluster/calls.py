@@ -65,6 +65,11 @@ class Exchange:
         for talk in list(self._talks.values()):
             talk.fail(Unreachable(_LOST))
 
+    def give_up(self) -> None:
+        """Say and hear no more: who does not read would be waited for."""
+        for talk in list(self._talks.values()):
+            talk.fail(Lost())
+
     def talk(self, peer: str | None = None) -> "Conversation":
         """A conversation with whoever listens at `peer`, or is the first to answer. A context manager."""
         return Conversation(self, f"{self._place}.{next(self._numbers)}", peer)

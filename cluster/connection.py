@@ -51,7 +51,7 @@ class Connection:
         told = False
         while True:
             lost = asyncio.Event()
-            client = Client()
+            client = _Client()
             try:
                 await self._connect(client, lost)
             except Exception as error:  # whatever listens there may say anything
@@ -101,6 +101,15 @@ class Connection:
             closed_cb=on_closed,
             error_cb=on_error,
         )
+
+
+class _Client(Client):
+    """Drops what is not sent yet when the connection fails: the library would write it to the closed socket, fail in
+    that, and tell nobody that the connection is lost."""
+
+    async def _process_op_err(self, e: Exception) -> None:
+        self._pending, self._pending_data_size = [], 0
+        await super()._process_op_err(e)
 
 
 async def _until_closed(client: Client, lost: asyncio.Event) -> None:

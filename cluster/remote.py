@@ -387,14 +387,22 @@ class RemoteRuns:
         A node that is lost has kept nothing of it: it is run again on another one.
         """
         errand = letters.errand("run", code=execution.code, wall_s=execution.wall_s, memory_bytes=memory_bytes)
+        full = QueueFull("the queues of all nodes are full: try again in a moment")
+        why: Exception = Unreachable("the nodes that took this run were lost: try again")
         for _ in range(_TRIES):
             for subject in (subjects.RUN_NOW, subjects.RUN_LATER):
                 with self._board.caller() as caller:
                     try:
                         if await caller.ask_anyone(subject, errand):
                             return letters.RUN_OUTCOME.validate_json(await caller.answer())
-                    except (Lost, Silent, QueueFull, Draining):  # or it has filled up since it said that it takes it
+                    except QueueFull:  # it has filled up since it said that it takes it
+                        why = full
+                        break
+                    except Silent as silent:
+                        why = silent
+                        break
+                    except (Lost, Draining):
                         break
             else:
-                raise await self._board.nobody(QueueFull("the queues of all nodes are full: try again in a moment"))
-        raise Unreachable("the nodes that took this run were lost, or are full: try again")
+                raise await self._board.nobody(full)
+        raise why

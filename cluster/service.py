@@ -35,6 +35,8 @@ from sessions.session import Session
 
 log = logging.getLogger(__name__)
 
+_ANSWER_S = 1.0  # for the answers of what was ended
+
 
 class Service:
     """An async context manager that owns the node and its connection. `observe` is called with each outcome."""
@@ -80,8 +82,9 @@ class Service:
         await self.connection.__aexit__()
 
     def drain(self, seconds: float) -> None:
-        """Take no new work; what still runs after `seconds` is ended."""
+        """Take no new work; what still runs after `seconds` is ended, and who does not read its answer gets none."""
         self.node.drain(seconds)
+        asyncio.get_running_loop().call_later(seconds + _ANSWER_S, self.exchange.give_up)
         self._backlog.stop()
         self._groups.changed.set()
         if self._everyone is not None:
@@ -106,7 +109,8 @@ class Service:
         for session_id in self.node.sessions.ids():
             self._listen(client, session_id)
         self._groups.go_up(client)
-        self._backlog.go_up(client)
+        if not self.draining:
+            self._backlog.go_up(client)
 
     def _go_down(self) -> None:
         self._client = None
@@ -137,6 +141,8 @@ class Service:
             self._begin(self._stop_listening(session.id))
 
     def _listen(self, client: Client, session_id: str) -> None:
+        if session_id in self._listening:  # it was opened while the connection went up
+            return
         subject = subjects.session(session_id)
         assert subject is not None
         subscribing = client.subscribe(subject, cb=partial(self._on_session_letter, session_id))
@@ -167,6 +173,10 @@ class Service:
             await self.exchange.hand_over(talk, message)
 
     async def _on_errand(self, message: Msg, session_id: str | None = None) -> None:
+        is_errand = KINDS.get(message.data[:1]) in (Kind.ERRAND, Kind.WANT)
+        if not is_errand or not message.reply or message.reply in self._talks:
+            log.warning("a letter that no gateway sends came to %s", message.subject)
+            return
         if not message.reply:
             return  # nobody waits for an answer
         talk = self._talks[message.reply] = self.exchange.talk(message.reply)
@@ -249,7 +259,7 @@ class Service:
         wall_s: float,
         owner: str | None,
     ) -> bytes:
-        execution = Execution(code, stdin, wall_s)
+        execution = _execution(code, stdin, wall_s)
         talk.when_ended(execution.abandon)
         if session_id is None and owner is not None:  # whose sessions may be counted
             execution.on_open = lambda: self._begin(self._say_opened(talk))
@@ -287,7 +297,8 @@ class Service:
 
     async def _run(self, talk: Conversation, *, code: str, wall_s: float, memory_bytes: int) -> bytes:
         began = time.monotonic()
-        running = asyncio.create_task(self.node.runs.run(Execution(code, None, wall_s), memory_bytes), name="run")
+        execution = _execution(code, None, wall_s, memory_bytes)
+        running = asyncio.create_task(self.node.runs.run(execution, memory_bytes), name="run")
         talk.when_ended(running.cancel)
         async with Watch(talk) as watch:
             watch.begin()
@@ -305,6 +316,8 @@ class Service:
             await asyncio.wait([listening])
 
     async def _on_everyone(self, message: Msg) -> None:
+        if not message.reply:
+            return
         try:
             if KINDS.get(message.data[:1]) is Kind.PROBE:
                 await self.exchange.send(message.reply, Kind.PONG)
@@ -329,3 +342,11 @@ class Service:
                 why = sessions.obituary(asked["id"], asked["owner"])
                 return None if why is None else json.dumps(why).encode()
         raise ValueError(f"there is no question {do!r}")
+
+
+def _execution(code: object, stdin: object, wall_s: object, memory_bytes: object = 1) -> Execution:
+    """Raises ValueError for what no gateway asks: it would fail where a session bears it."""
+    if isinstance(code, str) and isinstance(stdin, str | None) and isinstance(wall_s, int | float) and wall_s > 0:
+        if isinstance(memory_bytes, int) and memory_bytes > 0:
+            return Execution(code, stdin, wall_s)
+    raise ValueError("an execution that no gateway asks for")

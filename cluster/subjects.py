@@ -13,6 +13,7 @@ CONSUMER = "nodes"
 GIVEN_UP = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{STREAM}.{CONSUMER}"
 
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CONVERSATION = re.compile(r"pyrunner\.at\.[0-9a-f]+\.[0-9]+")
 
 
 def session(session_id: str) -> str | None:
@@ -23,3 +24,8 @@ def session(session_id: str) -> str | None:
 def end(name: str) -> str:
     """Where one connection of a gateway or node listens; its conversations are below."""
     return f"pyrunner.at.{name}"
+
+
+def is_conversation(address: object) -> bool:
+    """Whether one end of a conversation may listen there: an address in a letter's text may be anything."""
+    return isinstance(address, str) and _CONVERSATION.fullmatch(address) is not None

@@ -242,15 +242,19 @@ class Backlog:
 
     async def _judge(self, message: Msg) -> None:
         """Judge one, if anybody waits for it still."""
-        told = json.loads(message.data)
+        told = _ticket(message.data)
+        if told is None:
+            log.warning("what no gateway hands in was taken out of the stream of submissions")
+            await message.term()
+            return
         REQUEST.set(told.get("request"))
         progress = asyncio.create_task(_say_progress(message), name="progress of a submission")
         try:
             with self._exchange.talk(told["reply"]) as talk:
                 try:
                     await talk.say(Kind.TAKEN)
-                    submission = json.loads((await talk.hear()).body)
-                    await self._tell_verdict(talk, message, **submission)
+                    submission = _submission((await talk.hear()).body)
+                    await self._tell_verdict(talk, message, submission)
                 except Lost:  # nobody waits for it
                     await message.term()
         except (Unreachable, nats.errors.Error, OSError) as error:
@@ -260,12 +264,9 @@ class Backlog:
         finally:
             progress.cancel()
 
-    async def _tell_verdict(self, talk: Conversation, message: Msg, **submission: Any) -> None:
+    async def _tell_verdict(self, talk: Conversation, message: Msg, submission: Submission) -> None:
         began = time.monotonic()
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in submission.items()
-        }
-        judging = asyncio.create_task(self._node.judge.judge(Submission(**fields)), name="submission")
+        judging = asyncio.create_task(self._node.judge.judge(submission), name="submission")
         talk.when_ended(judging.cancel)
         async with Watch(talk) as watch:
             watch.begin()
@@ -283,6 +284,21 @@ class Backlog:
             self._observe(report, time.monotonic() - began)
             await talk.say(Kind.ANSWER, letters.REPORT.dump_json(report))
             await message.ack()
+
+
+def _ticket(letter: bytes) -> dict[str, Any] | None:
+    """What a gateway handed in; None for what can be none of it."""
+    try:
+        told: dict[str, Any] = json.loads(letter)
+        return told if subjects.is_conversation(told["reply"]) else None
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+
+
+def _submission(letter: bytes) -> Submission:
+    """What a gateway wants judged."""
+    fields = json.loads(letter)
+    return Submission(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 async def _say_progress(message: Msg) -> None:

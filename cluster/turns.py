@@ -46,6 +46,7 @@ class Turns:
         if not self.has_place:
             raise QueueFull(f"{self.waiting} {self._what} are waiting already: try again in a moment")
         self.waiting += 1
+        self.on_change()
         try:
             await self._turns.acquire()
         finally:

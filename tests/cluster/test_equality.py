@@ -93,16 +93,16 @@ def submits(code: str, tests: str | None = None, **fields: Any) -> Callable[[Sto
 
 def looks_up_and_closes(story: Story) -> None:
     story.execute("apple = 1\napplause = 'é🐍'")
-    story.ask("POST", "/sessions/{id}/complete", json={"code": "print(appl", "cursor": 10})
-    story.ask("POST", "/sessions/{id}/inspect", json={"code": "applause", "cursor": 3})
-    story.ask("POST", "/sessions/{id}/inspect", json={"code": "nothing_there", "cursor": 3})
+    story.ask("POST", "/sessions/{id}/complete", json={"text": "print(appl"})
+    story.ask("POST", "/sessions/{id}/inspect", json={"text": "applause"})
+    story.ask("POST", "/sessions/{id}/inspect", json={"text": "nothing_there"})
     story.ask("POST", "/sessions/{id}/complete", json={"wrong": 1})
     story.ask("GET", "/sessions/{id}")
     story.ask("POST", "/sessions/{id}/interrupt")
     story.ask("DELETE", "/sessions/{id}")
     for method, path in (("DELETE", ""), ("GET", ""), ("POST", "/interrupt")):
         story.ask(method, f"/sessions/{{id}}{path}")
-    story.ask("POST", "/sessions/{id}/complete", json={"code": "a", "cursor": 1})
+    story.ask("POST", "/sessions/{id}/complete", json={"text": "a"})
     story.execute("apple")
 
 
@@ -120,7 +120,7 @@ def runs_while_others_ask(story: Story) -> None:
     running = ask(server, "/execute", code="time.sleep(30)", id=id, timeout=30)
     until(lambda: server.session(str(id))["state"] == "busy")
     story.ask("GET", "/sessions/{id}")
-    story.ask("POST", "/sessions/{id}/complete", json={"code": "ti", "cursor": 2})
+    story.ask("POST", "/sessions/{id}/complete", json={"text": "ti"})
     with ThreadPoolExecutor(MOST_WAITING + 1) as clients:
         waiting = [clients.submit(post, server, "/execute", code="1", id=id) for _ in range(MOST_WAITING + 1)]
         until(lambda: any(one.done() for one in waiting))

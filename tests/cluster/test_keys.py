@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import requests
-from tests.cluster.fleet import Fleet, Nats
 
 from server.keys import new_key
+from tests.cluster.fleet import Fleet, Nats
 from tests.conftest import Server, until
 
 LIMITS = {"ada": "", "bob": "", "five": ":sessions=5", "two": ":sessions=2", "busy": ":cpu=1", "away": ":cpu=1"}

@@ -1,0 +1,165 @@
+"""Full nodes, full queues, no nodes, and a NATS that can do less."""
+
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Start
+from tests.cluster.fleet import Fleet, Nats, ask, post, refusal
+from tests.conftest import until
+from tests.events import Events, told
+
+LOOPS = "while True: pass"
+HANGS = {"code": "int f(void) { for (;;) ; }", "tests": "assert(f());", "timeout": 60, "perTestTimeout": 60}
+ADD = {"code": "int add(int a, int b) { return a + b; }", "tests": "assert(add(1, 2) == 3);"}
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+
+
+def test_when_all_nodes_are_full_no_session_is_opened_and_a_free_place_is_used_at_once(start: Start) -> None:
+    fleet = start(nodes=2, MAX_SESSIONS=3)
+    gateway = fleet.gateway
+    ids = [gateway.execute("1")["id"] for _ in range(6)]
+    assert None not in ids and len(set(ids)) == 6
+    for _ in range(3):
+        full = gateway.execute("1")
+        assert (full["error"], full["id"], full["state"]) == ("max sessions reached", None, "lost")
+        with Events(gateway, "1") as events:
+            assert [event.name for event in events.rest()] == ["done"]
+        assert events.done["error"] == "max sessions reached"
+    for n in range(6):
+        gateway.close(ids[n])
+        answer = gateway.execute("6 * 7")
+        assert (answer["error"], answer["result"]) == (None, "42")
+        assert gateway.execute("1")["error"] == "max sessions reached"
+    assert gateway.health()["sessions"]["open"] == 6
+
+
+def test_many_who_open_sessions_at_once_get_all_places_and_no_more(start: Start) -> None:
+    fleet = start(gateways=2, nodes=2, MAX_SESSIONS=5)
+    with ThreadPoolExecutor(16) as clients:
+        answers = list(clients.map(lambda n: fleet.gateways[n % 2].execute("1"), range(32)))
+    assert sum(answer["error"] is None for answer in answers) == 10
+    assert {answer["error"] for answer in answers} == {None, "max sessions reached"}
+
+
+def test_full_run_queues_are_refused(start: Start) -> None:
+    fleet = start(nodes=2, RUN_CONCURRENCY=1, RUN_QUEUE_SIZE=1)
+
+    def taken() -> int:
+        queues = [node.health()["runs"] for node in fleet.nodes]
+        return sum(queue["active"] + queue["waiting"] for queue in queues)
+
+    running = []
+    for n in range(1, 5):
+        running.append(ask(fleet.gateway, "/run", code=LOOPS, timeout=60))
+        until(lambda n=n: taken() == n)
+    assert "queue" in refusal(post(fleet.gateway, "/run", code="print(1)"), 429)
+    running.pop().close()
+    until(lambda: taken() == 3)
+    with ThreadPoolExecutor(1) as client:
+        waiting = client.submit(fleet.gateway.run, "print(1)")
+        until(lambda: taken() == 4)
+        for connection in running:
+            connection.close()
+        assert waiting.result()["stdout"] == "1\n"
+
+
+@needs_gcc
+def test_a_full_stream_of_submissions_is_refused(start: Start) -> None:
+    fleet = start(nodes=1, SUBMIT_CONCURRENCY=1, SUBMIT_QUEUE_SIZE=3)
+    judged = [ask(fleet.gateway, "/submit", **HANGS) for _ in range(3)]
+    until(lambda: fleet.nats.backlog() == 3)
+    assert "waiting" in refusal(post(fleet.gateway, "/submit", **ADD), 429)
+    for connection in judged:
+        connection.close()
+    until(lambda: fleet.nats.backlog() == 0)
+    assert post(fleet.gateway, "/submit", **ADD).json()["output"] == "ASSERT PASSED!\n"
+
+
+def test_without_nodes_all_is_refused_and_the_first_node_does_it(start: Start) -> None:
+    fleet = start(nodes=0)
+    gateway = fleet.gateway
+    for path in ("/execute", "/run", "/submit"):
+        began = time.monotonic()
+        assert "node" in refusal(post(gateway, path, code="1"), 503)
+        assert time.monotonic() - began < 4
+    assert gateway.execute("1", "11111111-1111-4111-8111-111111111111")["error"] == "session not found"
+    assert gateway.http.get(f"{gateway.url}/sessions", timeout=10).json()["sessions"] == []
+    assert gateway.http.get(f"{gateway.url}/livez", timeout=10).status_code == 200
+    assert (gateway.health()["nodes"], gateway.health()["status"]) == (0, "starting")
+    until(lambda: fleet.nats.backlog() == 0)
+    fleet.start(gateways=0, nodes=1)
+    assert gateway.execute("6 * 7")["result"] == "42"
+    assert gateway.run("print(1)")["stdout"] == "1\n"
+    if shutil.which("gcc"):
+        assert post(gateway, "/submit", **ADD).json()["output"] == "ASSERT PASSED!\n"
+
+
+def test_without_jetstream_only_submissions_are_refused(tmp_path: Path, needs_nats: None) -> None:
+    nats = Nats(tmp_path, jetstream=False)
+    fleet = Fleet(tmp_path, nats)
+    try:
+        fleet.start(nodes=1)
+        assert fleet.gateway.execute("6 * 7")["result"] == "42"
+        assert fleet.gateway.run("print(1)")["stdout"] == "1\n"
+        assert "JetStream" in refusal(post(fleet.gateway, "/submit", **ADD), 503)
+    finally:
+        fleet.stop()
+        nats.kill()
+
+
+def test_small_letters_carry_long_code_and_long_answers(tmp_path: Path, needs_nats: None) -> None:
+    nats = Nats(tmp_path, max_payload=65536)
+    fleet = Fleet(tmp_path, nats)
+    try:
+        fleet.start(gateways=1, nodes=2)
+        gateway = fleet.gateway
+        text = "é🐍" * 200_000
+        long = f"x = '{text}'\nprint(x[:300_000])\ndisplay(x)\nlen(x)"
+        answer = gateway.execute(long, stdin="é" * 100_000)
+        assert (answer["stdout"], answer["result"]) == (text[:300_000] + "\n", "400000")
+        assert answer["outputs"] == [{"text/plain": repr(text)}]
+        again = gateway.execute(f"{long}\nx = input()\nlen(x)", answer["id"], stdin="é" * 100_000)
+        assert again["result"] == "100000"
+        with Events(gateway, long, answer["id"]) as events:
+            got = events.rest()
+        assert told(got) == text[:300_000] + "\nD"
+        assert gateway.run(f"print('{text}'[:300_000])")["stdout"] == text[:300_000] + "\n"
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda n: gateway.execute(f"{long}\n{n}"), range(16)))
+        assert [answer["result"] for answer in answers] == [str(n) for n in range(16)]
+        assert {answer["stdout"] for answer in answers} == {text[:300_000] + "\n"}
+        sentence = refusal(post(gateway, "/submit", code="/*" + "x" * 70_000 + "*/"), 503)
+        assert "too large" in sentence and "max_payload" in sentence
+        if shutil.which("gcc"):
+            assert post(gateway, "/submit", **ADD).json()["output"] == "ASSERT PASSED!\n"
+    finally:
+        fleet.stop()
+        nats.kill()
+
+
+@needs_gcc
+def test_a_submission_that_takes_its_nodes_with_it_is_given_up(start: Start) -> None:
+    fleet = start(nodes=4, SUBMIT_CONCURRENCY=1)
+    poison = ask(fleet.gateway, "/submit", **HANGS)
+
+    def judging() -> list[int]:
+        living = fleet.living(fleet.nodes)
+        return [fleet.nodes.index(node) for node in living if node.health()["submissions"]["active"]]
+
+    for _ in range(3):
+        (judge,) = until(judging)
+        fleet.nodes[judge].stop(9)
+    with poison.getresponse() as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+        assert "3 nodes were lost" in json.loads(answer.read())["error"]
+    poison.close()
+    (last,) = fleet.living(fleet.nodes)
+    assert judging() == []
+    until(lambda: fleet.nats.backlog() == 0)
+    assert post(fleet.gateway, "/submit", **ADD).json()["output"] == "ASSERT PASSED!\n"
+    assert last.health()["submissions"]["active"] == 0
