@@ -24,9 +24,10 @@ from sessions.execution import Execution
 from sessions.session import Figures
 from sessions.stream import Event
 
-_TAKE_S = 2.0  # for a node to say that it takes an errand
-_TRIES = 8  # nodes that may have filled up between what they told and what they were asked
+_TAKE_S = 1.0  # for a node to say that it takes an errand
+_TRIES = 12  # nodes that may have filled up between what they told and what they were asked, or do not answer
 _GATHER_S = 0.25  # for all nodes to answer what everyone is asked
+_SILENT = "the nodes that were asked do not answer: nothing was done, try again in a moment"
 
 
 class Cluster:
@@ -262,15 +263,19 @@ class RemoteSessions:
                 try:
                     await self._ask_for(caller, session_id, errand)
                     return letters.OUTCOME.validate_json(await caller.answer())
-                except (MaxSessionsReached, Draining, Silent) as error:
+                except (MaxSessionsReached, Draining):
                     if session_id is not None or caller.has_left:
-                        raise  # else it has filled up since it said that it had a place, or may be lost
-                    silent = silent or isinstance(error, Silent)
+                        raise  # else it has filled up since it said that it had a place
+                except Silent:
+                    silent = True
+                    execution.is_slow()
+                    if caller.has_left:
+                        return await self._after_loss(caller, owner)
                 except SessionNotFound:
                     raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     return await self._after_loss(caller, owner)
-        raise Silent if silent else MaxSessionsReached(None)
+        raise Unreachable(_SILENT) if silent else MaxSessionsReached(None)
 
     async def stream(
         self, execution: Execution, session_id: str | None, owner: str | None = None
@@ -290,16 +295,20 @@ class RemoteSessions:
                         await caller.go_on()
                     yield letters.OUTCOME.validate_json(letter.body)
                     return
-                except (MaxSessionsReached, Draining, Silent) as error:
+                except (MaxSessionsReached, Draining):
                     if session_id is not None or caller.has_left:
                         raise
-                    silent = silent or isinstance(error, Silent)
+                except Silent:
+                    silent = True
+                    if caller.has_left:
+                        yield await self._after_loss(caller, owner)
+                        return
                 except SessionNotFound:
                     raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     yield await self._after_loss(caller, owner)
                     return
-        raise Silent if silent else MaxSessionsReached(None)
+        raise Unreachable(_SILENT) if silent else MaxSessionsReached(None)
 
     async def figures(self, session_id: str, owner: str | None = None) -> Figures:
         """One session in numbers. Raises SessionNotFound."""
@@ -398,8 +407,8 @@ class RemoteRuns:
                     except QueueFull:  # it has filled up since it said that it takes it
                         why = full
                         break
-                    except Silent as silent:
-                        why = silent
+                    except Silent:
+                        why = Unreachable(_SILENT)
                         break
                     except (Lost, Draining):
                         break

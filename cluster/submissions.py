@@ -297,8 +297,9 @@ def _ticket(letter: bytes) -> dict[str, Any] | None:
 
 def _submission(letter: bytes) -> Submission:
     """What a gateway wants judged."""
-    fields = json.loads(letter)
-    return Submission(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    told = json.loads(letter)
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Submission(**fields)
 
 
 async def _say_progress(message: Msg) -> None:
