@@ -264,7 +264,7 @@ class RemoteSessions:
                     await self._ask_for(caller, session_id, errand)
                     return letters.OUTCOME.validate_json(await caller.answer())
                 except (MaxSessionsReached, Draining):
-                    if session_id is not None or caller.has_left:
+                    if not caller.taken or session_id is not None or caller.has_left:
                         raise  # else it has filled up since it said that it had a place
                 except Silent:
                     silent = True
@@ -296,7 +296,7 @@ class RemoteSessions:
                     yield letters.OUTCOME.validate_json(letter.body)
                     return
                 except (MaxSessionsReached, Draining):
-                    if session_id is not None or caller.has_left:
+                    if not caller.taken or session_id is not None or caller.has_left:
                         raise
                 except Silent:
                     silent = True
