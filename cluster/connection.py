@@ -7,15 +7,19 @@ whoever wrote that has been told by then that it failed.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
 
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 2
 _RETRY_S = 0.25
-_PING_S, _MOST_PINGS = 5, 2  # a server that does not answer these is lost
+_PING_S, _MOST_PINGS = 2, 2  # a server that does not answer these is lost
+_FLUSH_S = 2.0  # to wait while too much is unsent: then whoever sends it is told by the loss that follows
+_LOOK_S = 0.25
 _CLOSE_S = 2.0
 
 
@@ -48,13 +52,15 @@ class Connection:
         told = False
         while True:
             lost = asyncio.Event()
+            client = _Client()
             try:
-                client = await self._connect(lost)
-            except (nats.errors.Error, OSError, TimeoutError) as error:
+                await self._connect(client, lost)
+            except Exception as error:  # whatever listens there may say anything
                 if not told:
                     log.error("NATS cannot be reached; it is tried again: %s", str(error) or type(error).__name__)
                 told = True
                 tried.set()
+                await _close(client)  # it holds its socket
                 await asyncio.sleep(_RETRY_S)
                 continue
             try:
@@ -70,42 +76,57 @@ class Connection:
             told = False
             log.info("connected to NATS")
             tried.set()
-            await lost.wait()
+            await _until_closed(client, lost)
             self._client = None
             log.error("the connection to NATS is lost; it is made again")
             self._on_down()
 
-    async def _connect(self, lost: asyncio.Event) -> Client:
+    async def _connect(self, client: Client, lost: asyncio.Event) -> None:
         async def on_closed() -> None:
             lost.set()
 
         async def on_error(error: Exception) -> None:
             log.debug("NATS: %s", error)
 
-        client = _Client()
         await client.connect(
-            self._servers,
+            servers=self._servers,
             name="PyRunner",
             allow_reconnect=False,
             max_reconnect_attempts=1,  # it would try the first connection sixty times, and 0 is for ever
             reconnect_time_wait=0,
             skip_subject_validation=True,  # cluster/subjects.py makes them all
             connect_timeout=_CONNECT_S,
+            flush_timeout=_FLUSH_S,
             ping_interval=_PING_S,
             max_outstanding_pings=_MOST_PINGS,
             closed_cb=on_closed,
             error_cb=on_error,
         )
-        return client
 
 
 class _Client(Client):
-    """Drops what is not sent yet when the connection fails: the library would write it to the closed socket, fail in
-    that, and tell nobody that the connection is lost."""
+    """The library's, with two mistakes mended."""
 
     async def _process_op_err(self, e: Exception) -> None:
+        # What is not sent yet is dropped: it would be written to the closed socket, and nobody be told of the loss.
         self._pending, self._pending_data_size = [], 0
         await super()._process_op_err(e)
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # Behind what was written before it, not past it. Its answer tells a subscription that drains that no message
+        # will come any more; those that did come were lost.
+        self._pongs.append(future or asyncio.Future())
+        self._pending.append(PING_PROTO)
+        self._pending_data_size += len(PING_PROTO)
+        await self._flush_pending()
+
+
+async def _until_closed(client: Client, lost: asyncio.Event) -> None:
+    """Wait until it is not to be used any more. What tells so waits for all that is unsent, which may be for ever."""
+    while not client.is_closed:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await lost.wait()
 
 
 async def _close(client: Client) -> None:
@@ -114,5 +135,5 @@ async def _close(client: Client) -> None:
         async with asyncio.timeout(_CLOSE_S):
             await client.flush()
             await client.close()
-    except (nats.errors.Error, OSError, TimeoutError) as error:
+    except Exception as error:  # it is given up anyway
         log.debug("NATS: %s", error)

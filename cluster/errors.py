@@ -3,7 +3,7 @@
 SessionsError
 └── Unreachable     nobody can be asked, or nobody answers; why, is in the log once and not for each request
 
-Lost stays inside this package: it becomes `session not found`, `session crashed`, or another try.
+Lost and Silent stay inside this package: they become `session not found`, `session crashed`, or another try.
 """
 
 from sessions.errors import SessionsError
@@ -15,3 +15,7 @@ class Unreachable(SessionsError):
 
 class Lost(Exception):
     """Nobody listens at the other end of a conversation."""
+
+
+class Silent(Exception):
+    """Who was asked for an errand does not say whether it takes it. Others may."""

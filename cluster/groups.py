@@ -22,6 +22,7 @@ class Groups:
         self._on_message = on_message
         self._client: Client | None = None
         self._joined: dict[str, Subscription] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
 
     def go_up(self, client: Client) -> None:
@@ -47,9 +48,24 @@ class Groups:
             except (nats.errors.Error, OSError) as error:
                 log.debug("NATS: %s", error)  # the connection is lost: it joins again on the next one
 
+    async def settled(self) -> None:
+        """Wait until it is in the groups for which it has had a place until now."""
+        while self.changed.is_set():  # noqa: ASYNC110 - keep() is the next to run
+            await asyncio.sleep(0)
+
     async def _adjust(self, client: Client) -> None:
         wanted = self._wanted()
         for subject in self._joined.keys() - wanted:
-            await self._joined.pop(subject).drain()  # type: ignore[no-untyped-call]  # what has arrived already is still answered
+            leaving = asyncio.create_task(_leave(self._joined.pop(subject)), name="leave a queue group")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
         for subject in wanted - self._joined.keys():
             self._joined[subject] = await client.subscribe(subject, QUEUE_GROUP, self._on_message)
+
+
+async def _leave(subscription: Subscription) -> None:
+    """What has arrived already is still answered."""
+    try:
+        await subscription.drain()  # type: ignore[no-untyped-call]
+    except (nats.errors.Error, OSError) as error:
+        log.debug("NATS: %s", error)  # the connection is lost, and the membership with it

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from cluster import letters, subjects
 from cluster.calls import Conversation, Exchange
 from cluster.connection import Connection
-from cluster.errors import Lost, Unreachable
+from cluster.errors import Lost, Silent, Unreachable
 from cluster.letters import Kind, Letter
 from cluster.submissions import NO_NODE, RemoteJudge
 from cluster.turns import QueueFull
@@ -24,9 +24,10 @@ from sessions.execution import Execution
 from sessions.session import Figures
 from sessions.stream import Event
 
-_TAKE_S = 2.0  # for a node to say that it takes an errand
-_TRIES = 8  # nodes that may have filled up between what they told and what they were asked
+_TAKE_S = 1.0  # for a node to say that it takes an errand
+_TRIES = 12  # nodes that may have filled up between what they told and what they were asked, or do not answer
 _GATHER_S = 0.25  # for all nodes to answer what everyone is asked
+_SILENT = "the nodes that were asked do not answer: nothing was done, try again in a moment"
 
 
 class Cluster:
@@ -188,16 +189,19 @@ class Caller:
             await self._talk.say(Kind.ERRAND, errand)
 
     async def ask_anyone(self, subject: str, errand: bytes) -> bool:
-        """Have one of those who listen there do it; False when nobody does, or the client has left.
+        """Have one of those who listen there do it; False when nobody does.
 
-        The errand goes to who has said that it takes it, so it is never in two places.
+        Raises Silent, and Lost when the client has left. The errand goes to who has said that it takes it: it is never
+        in two places.
         """
         await self._talk.say(Kind.WANT, to=subject)
         try:
             async with asyncio.timeout(_TAKE_S):
                 await self._taken()
-        except (Lost, TimeoutError):
+        except Lost:
             return False
+        except TimeoutError:
+            raise Silent from None
         if self.has_left:  # it was not known yet whom to tell
             self._board.part(self._talk)
             raise Lost
@@ -254,36 +258,42 @@ class RemoteSessions:
 
     def __init__(self, board: Switchboard) -> None:
         self._board = board
-        self._orders: WeakValueDictionary[str, asyncio.Lock] = (
-            WeakValueDictionary()
-        )  # of sessions that are asked something long
+        # Of sessions that are asked something long.
+        self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
         """Run it in the session of that id, wherever that is, or in a new one on any node that has a place."""
         errand = _errand("execute", execution, owner)
+        silent = False
         for _ in range(_TRIES):
             with self._board.caller(execution, session_id) as caller:
                 try:
-                    await self._ask_for(caller, errand)
+                    await self._ask_for(caller, session_id, errand)
                     return letters.OUTCOME.validate_json(await caller.answer())
                 except (MaxSessionsReached, Draining):
-                    if session_id is not None:
+                    if not caller.taken or session_id is not None or caller.has_left:
                         raise  # else it has filled up since it said that it had a place
+                except Silent:
+                    silent = True
+                    execution.is_slow()
+                    if caller.has_left:
+                        return await self._after_loss(caller, owner)
                 except SessionNotFound:
                     raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     return await self._after_loss(caller, owner)
-        raise MaxSessionsReached(None)
+        raise Unreachable(_SILENT) if silent else MaxSessionsReached(None)
 
     async def stream(
         self, execution: Execution, session_id: str | None, owner: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """The same, told as it happens."""
         errand = _errand("stream", execution, owner)
+        silent = False
         for _ in range(_TRIES):
             with self._board.caller(execution, session_id) as caller:
                 try:
-                    await self._ask_for(caller, errand)
+                    await self._ask_for(caller, session_id, errand)
                     while (letter := await caller.hear()).kind is Kind.NEWS:
                         news = letters.NEWS.validate_json(letter.body)
                         if news.name == "session":
@@ -293,14 +303,19 @@ class RemoteSessions:
                     yield letters.OUTCOME.validate_json(letter.body)
                     return
                 except (MaxSessionsReached, Draining):
-                    if session_id is not None:
+                    if not caller.taken or session_id is not None or caller.has_left:
                         raise
+                except Silent:
+                    silent = True
+                    if caller.has_left:
+                        yield await self._after_loss(caller, owner)
+                        return
                 except SessionNotFound:
                     raise await self._not_found(caller.id, owner) from None
                 except Lost:
                     yield await self._after_loss(caller, owner)
                     return
-        raise MaxSessionsReached(None)
+        raise Unreachable(_SILENT) if silent else MaxSessionsReached(None)
 
     async def figures(self, session_id: str, owner: str | None = None) -> Figures:
         """One session in numbers. Raises SessionNotFound."""
@@ -341,22 +356,25 @@ class RemoteSessions:
             except (Lost, SessionNotFound):  # the same words, and the same time, for one that is another owner's
                 raise await self._not_found(session_id, owner) from None
 
-    async def _ask_for(self, caller: "Caller", errand: bytes) -> None:
-        """Have it done where its session is, or by any node. Raises SessionNotFound, MaxSessionsReached, Lost."""
-        if not caller.id:
+    async def _ask_for(self, caller: "Caller", session_id: str | None, errand: bytes) -> None:
+        """Have it done where its session is, or by any node.
+
+        Raises SessionNotFound, MaxSessionsReached, Silent, Lost.
+        """
+        if session_id is None:
             if not await caller.ask_anyone(subjects.NEW_SESSION, errand):
                 raise await self._board.nobody(MaxSessionsReached(None))
             return
-        subject = subjects.session(caller.id)
+        subject = subjects.session(session_id)
         if subject is None:
-            raise SessionNotFound(caller.id)
+            raise SessionNotFound(session_id)
         # A long errand takes two letters: what comes behind it must not overtake it.
-        order = self._orders.get(caller.id)
+        order = self._orders.get(session_id)
         if order is None:
             if caller.fits(errand):
                 await caller.ask_there(subject, errand)
                 return
-            order = self._orders[caller.id] = asyncio.Lock()
+            order = self._orders[session_id] = asyncio.Lock()
         async with order:
             await caller.ask_there(subject, errand)
 
@@ -400,6 +418,9 @@ class RemoteRuns:
                             return letters.RUN_OUTCOME.validate_json(await caller.answer())
                     except QueueFull:  # it has filled up since it said that it takes it
                         why = full
+                        break
+                    except Silent:
+                        why = Unreachable(_SILENT)
                         break
                     except (Lost, Draining):
                         break

@@ -210,6 +210,7 @@ class Service:
                 REQUEST.set(errand.pop("request", None))
                 SESSION.set(session_id)
                 answer = await self._do(talk, session_id, **errand)
+                await self._groups.settled()  # who has closed a session may open one
                 await talk.say(Kind.ANSWER, answer)
         except (Lost, Unreachable) as error:
             log.debug("nobody waits for an answer any more: %s", error)

@@ -1,8 +1,8 @@
 """Submissions between machines: a work queue in JetStream, which hands one whose node was lost to another.
 
-A gateway puts a submission into the stream. A node with a free turn fetches it, asks its gateway whether anybody waits
-for it still, judges it, tells the gateway, and acknowledges. While it judges it says so now and then; a node that
-does not is lost, and the engine delivers the submission again, up to MOST_DELIVERIES times.
+A gateway puts the address where it waits into the stream. A node with a free turn fetches it, gets the submission
+there if anybody waits for it still, judges it, tells the gateway, and acknowledges. While it judges it says so now and
+then; a node that does not is lost, and the engine delivers again, up to MOST_DELIVERIES times.
 """
 
 import asyncio
@@ -88,14 +88,11 @@ class RemoteJudge:
     async def go_up(self, client: Client) -> None:
         """Use a new connection."""
         self._stream = None
-        stream = client.jetstream(timeout=_JETSTREAM_S)
-        try:
-            await _prepare(stream, self._most)
-        except (nats.errors.Error, TimeoutError) as error:
-            log.error("%s: %s", _NO_JETSTREAM, str(error) or type(error).__name__)
-            return
         await client.subscribe(subjects.GIVEN_UP, cb=self._on_given_up)
-        self._stream = stream
+        try:
+            await self._prepared(client)
+        except Unreachable as error:
+            log.error("%s: %s", error, str(error.__cause__) or type(error.__cause__).__name__)
 
     async def judge(self, submission: Submission) -> Report:
         """Have a node judge it. When this is cancelled, nobody does."""
@@ -105,10 +102,10 @@ class RemoteJudge:
         judged = False
         with self._exchange.talk() as talk:
             try:
-                number = await self._hand_in(talk, submission)
+                number = await self._hand_in(talk)
                 self._waiting[number] = talk
                 async with asyncio.timeout(_MOST_AGE_S + submission.timeout_s):
-                    report = await self._report(talk)
+                    report = await self._report(talk, submission)
                 judged = True
                 return report
             except TimeoutError:
@@ -119,43 +116,49 @@ class RemoteJudge:
                     if not judged:
                         self._part(talk, number)
 
-    async def _hand_in(self, talk: Conversation, submission: Submission) -> int:
+    async def _prepared(self, client: Client) -> JetStreamContext:
+        """The stream, which may have been deleted since, or have had no JetStream to be in. Raises Unreachable."""
+        if self._stream is None:
+            stream = client.jetstream(timeout=_JETSTREAM_S)
+            try:
+                await _prepare(stream, self._most)
+            except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+                raise Unreachable(_NO_JETSTREAM) from error
+            self._stream = stream
+        return self._stream
+
+    async def _hand_in(self, talk: Conversation) -> int:
         """Put it into the stream; its number there."""
-        client, stream = self._exchange.client, self._stream
-        if stream is None:
-            raise Unreachable(_NO_JETSTREAM)
-        body = json.dumps({"reply": talk.address, "request": REQUEST.get(), "submission": asdict(submission)}).encode()
-        if len(body) > client.max_payload:
-            raise Unreachable(
-                f"the submission is too large for this cluster: {len(body)} bytes, "
-                f"and NATS takes {client.max_payload} (max_payload)"
-            )
+        stream = await self._prepared(self._exchange.client)
+        ticket = json.dumps({"reply": talk.address, "request": REQUEST.get()}).encode()
         talk.peer = subjects.EVERYONE  # until one of them has taken it
         talk.probe_s = _WAITING_PROBE_S
         try:
-            return (await stream.publish(subjects.SUBMISSIONS, body)).seq
+            return (await stream.publish(subjects.SUBMISSIONS, ticket)).seq
         except nats.js.errors.APIError as error:
             if error.err_code == _STREAM_FULL:
                 raise QueueFull(f"{self._most} submissions are waiting already: try again in a moment") from None
             raise Unreachable(f"the submission could not be queued: {error.description}") from error
         except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+            self._stream = None
             raise Unreachable("the submission could not be queued, for NATS did not take it: try again") from error
 
-    async def _report(self, talk: Conversation) -> Report:
-        taken = False
+    async def _report(self, talk: Conversation, submission: Submission) -> Report:
+        given_to: str | None = None
         while True:
             try:
                 letter = await talk.hear()
             except Lost:
-                if not taken:
+                if given_to is None:
                     raise Unreachable(NO_NODE) from None
-                taken, talk.probe_s = False, _WAITING_PROBE_S  # the node was lost: another one gets it
+                given_to, talk.probe_s = None, _WAITING_PROBE_S  # the node was lost: another one gets it
                 talk.begin_again(subjects.EVERYONE)
                 continue
             match letter.kind:
                 case Kind.TAKEN:
-                    taken, talk.probe_s = True, PROBE_S
-                    await talk.say(Kind.GO_ON)
+                    if talk.peer != given_to:
+                        given_to, talk.probe_s = talk.peer, PROBE_S
+                        await talk.say(Kind.GO_ON, json.dumps(asdict(submission)).encode())
                 case Kind.ANSWER:
                     return letters.REPORT.validate_json(letter.body)
                 case Kind.REFUSED:
@@ -240,7 +243,7 @@ class Backlog:
 
     async def _judge(self, message: Msg) -> None:
         """Judge one, if anybody waits for it still."""
-        told = _read(message.data)
+        told = _ticket(message.data)
         if told is None:
             log.warning("what no gateway hands in was taken out of the stream of submissions")
             await message.term()
@@ -251,8 +254,8 @@ class Backlog:
             with self._exchange.talk(told["reply"]) as talk:
                 try:
                     await talk.say(Kind.TAKEN)
-                    await talk.hear()
-                    await self._tell_verdict(talk, message, told["submission"])
+                    submission = _submission((await talk.hear()).body)
+                    await self._tell_verdict(talk, message, submission)
                 except Lost:  # nobody waits for it
                     await message.term()
         except (Unreachable, nats.errors.Error, OSError) as error:
@@ -284,17 +287,20 @@ class Backlog:
             await message.ack()
 
 
-def _read(letter: bytes) -> dict[str, Any] | None:
+def _ticket(letter: bytes) -> dict[str, Any] | None:
     """What a gateway handed in; None for what can be none of it."""
     try:
         told: dict[str, Any] = json.loads(letter)
-        fields: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in told["submission"].items()
-        }
-        is_known = subjects.is_conversation(told["reply"]) and isinstance(fields["code"], str)
-        return told | {"submission": Submission(**fields)} if is_known else None
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return told if subjects.is_conversation(told["reply"]) else None
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
+
+
+def _submission(letter: bytes) -> Submission:
+    """What a gateway wants judged."""
+    told = json.loads(letter)
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return Submission(**fields)
 
 
 async def _say_progress(message: Msg) -> None:

@@ -1,0 +1,69 @@
+"""The connection to NATS, when what is at its other end does not behave."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from cluster.connection import Connection
+from tests.cluster.fleet import Fleet, Nats, post, refusal
+from tests.conftest import until
+
+Start = Callable[..., Fleet]
+
+
+async def _use(client: object) -> None:
+    """A connection that nobody has a use for."""
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"x" * 100_000, b"INFO nonsense\r\n", b"INFO {}\r\n-ERR 'maximum connections exceeded'\r\n"]
+)
+def test_whatever_listens_there_it_is_tried_again_and_leaves_no_socket(says: bytes) -> None:
+    async def connect() -> None:
+        tries = 0
+        tried = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal tries
+            tries += 1
+            writer.write(says)
+            if not says:
+                writer.write_eof()
+            while await reader.read(1000):  # until it is closed by who came
+                pass
+            writer.close()
+            if tries == 4:
+                tried.set()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = server.sockets[0].getsockname()
+            before = len(os.listdir("/proc/self/fd"))
+            async with Connection(f"nats://127.0.0.1:{address[1]}", _use, lambda: None) as there:
+                async with asyncio.timeout(20):
+                    await tried.wait()
+                assert not there.is_up
+                assert len(os.listdir("/proc/self/fd")) <= before + 2  # both ends of one more
+
+    asyncio.run(connect())
+
+
+def test_who_sends_much_to_a_nats_server_that_is_frozen_is_refused(start: Start, nats: Nats) -> None:
+    fleet = start(nodes=1)
+    ids = [fleet.gateway.execute("0")["id"] for _ in range(8)]
+    nats.process.send_signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(40) as clients:  # more than the sockets in between hold
+            code = "#" * 900_000
+            asked = [clients.submit(post, fleet.gateway, "/execute", code=code, id=ids[n % 8]) for n in range(40)]
+            for answer in asked:
+                refusal(answer.result(30), 503)
+        until(lambda: requests.get(f"{fleet.gateway.url}/readyz", timeout=5).status_code == 503)
+    finally:
+        nats.process.send_signal(signal.SIGCONT)
+    until(lambda: requests.get(f"{fleet.gateway.url}/readyz", timeout=5).status_code == 200)
+    assert fleet.gateway.execute("1 + 1", ids[0])["result"] == "2"
