@@ -30,13 +30,15 @@ class Cluster:
             port = _free_port()
             command = [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(scratch), "-l", f"{scratch}/log"]
             nats = subprocess.Popen(command)
+            self.nats_pid = nats.pid
             stack.callback(nats.wait)
             stack.callback(nats.terminate)
             until(lambda: _listens(port), "nats-server", _UP_S)
             url = f"nats://127.0.0.1:{port}"
+            self.nodes: list[PyRunner] = []
             for number in range(nodes):
                 (folder := scratch / f"node{number}").mkdir()
-                stack.enter_context(PyRunner(folder, ROLE="node", NATS_URL=url))
+                self.nodes.append(stack.enter_context(PyRunner(folder, ROLE="node", NATS_URL=url)))
             (folder := scratch / "gateway").mkdir()
             self.gateway = stack.enter_context(PyRunner(folder, ROLE="gateway", NATS_URL=url))
             with self.gateway.connect() as http:

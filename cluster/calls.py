@@ -38,6 +38,7 @@ class Exchange:
     def __init__(self) -> None:
         self._client: Client | None = None
         self._place = ""
+        self._most_bytes = 0  # of a letter in one part
         self._numbers = count(1)
         self._talks: dict[str, Conversation] = {}
 
@@ -57,6 +58,7 @@ class Exchange:
         """Have an address on a new connection: what comes for an older one finds nobody."""
         self._place = subjects.end(secrets.token_hex(8))
         await client.subscribe(f"{self._place}.*", cb=self._on_message, pending_bytes_limit=_PENDING_BYTES)
+        self._most_bytes = client.max_payload - 1
         self._client = client
 
     def go_down(self) -> None:
@@ -76,19 +78,18 @@ class Exchange:
 
     async def send(self, subject: str, kind: Kind, body: bytes = b"", reply: str = "") -> None:
         """One letter, in parts if it must be. Raises Unreachable."""
-        client = self.client
-        most = client.max_payload - 1
+        client, most = self.client, self._most_bytes
         try:
             while len(body) > most:
-                await client.publish(subject, Kind.PART.value + body[:most], reply)
+                await client.publish(subject, Kind.PART + body[:most], reply)
                 body = body[most:]
-            await client.publish(subject, kind.value + body, reply)
+            await client.publish(subject, kind + body, reply)
         except (nats.errors.Error, OSError) as error:
             raise Unreachable(_LOST) from error
 
     def fits(self, body: bytes) -> bool:
         """Whether it is one letter."""
-        return len(body) < self.client.max_payload
+        return len(body) <= self._most_bytes
 
     def enter(self, talk: "Conversation") -> None:
         self._talks[talk.address] = talk
@@ -121,12 +122,27 @@ class Conversation:
     `when_ended` tells what is called once, when the other end has left, or is lost.
     """
 
+    __slots__ = (
+        "_exchange",
+        "_failure",
+        "_heard",
+        "_letters",
+        "_loop",
+        "_on_end",
+        "_part_bytes",
+        "_parts",
+        "_waiter",
+        "address",
+        "peer",
+        "probe_s",
+    )
+
     def __init__(self, exchange: Exchange, address: str, peer: str | None) -> None:
         self._exchange = exchange
         self._loop = asyncio.get_running_loop()
         self.address = address
         self.peer = peer
-        self._on_end: Callable[[], object] = lambda: None
+        self._on_end: Callable[[], object] = _nothing
         self.probe_s = PROBE_S
         self._letters: deque[Letter] = deque()
         self._parts: list[bytes] = []
@@ -223,17 +239,21 @@ class Conversation:
             self._waiter.set_result(None)
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Watch:
-    """An async context manager: once begun, it asks now and then whether anybody waits for the answer still."""
+    """A context manager: once begun, it asks now and then whether anybody waits for the answer still."""
 
     def __init__(self, talk: Conversation) -> None:
         self._talk = talk
         self._watching: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._watching is not None:
             self._watching.cancel()
 

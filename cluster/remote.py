@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -86,10 +86,9 @@ class Switchboard:
         """Begin a conversation. A context manager. Raises Draining."""
         if self.draining:
             raise Draining
-        caller = Caller(self, self._exchange, session_id or "")
+        caller = Caller(self, self._exchange, execution, session_id)
         if execution is not None:
             execution.session = caller
-            caller.on_slow, caller.on_open = execution.is_slow, execution.on_open
         return caller
 
     async def gather(self, do: str, *, first: bool = False, **fields: Any) -> list[bytes]:
@@ -140,16 +139,17 @@ class Switchboard:
 class Caller:
     """A context manager around one conversation about an errand. One that ends before its answer tells the node."""
 
-    def __init__(self, board: Switchboard, exchange: Exchange, session_id: str) -> None:
-        self.id = session_id
+    def __init__(
+        self, board: Switchboard, exchange: Exchange, execution: Execution | None, session_id: str | None
+    ) -> None:
+        self.id = session_id or ""
         self._board = board
         self._exchange = exchange
         self._talk = exchange.talk()
         self._answered = False
         self.has_left = False  # its client
         self.taken = False  # a node has said that it does it
-        self.on_slow: Callable[[], None] = lambda: None
-        self.on_open: Callable[[], object] = lambda: None  # a session that the errand opens is counted
+        self._execution = execution
 
     def __enter__(self) -> Self:
         self._talk.__enter__()
@@ -174,10 +174,14 @@ class Caller:
         self.has_left = True
         self._board.part(self._talk)
 
+    def fits(self, errand: bytes) -> bool:
+        """Whether it is one letter."""
+        return self._exchange.fits(errand)
+
     async def ask_there(self, subject: str, errand: bytes) -> None:
         """Have the one who listens there do it. Raises Lost when nobody does."""
         self._talk.peer = subject
-        if self._exchange.fits(errand):
+        if self.fits(errand):
             await self._talk.say(Kind.ERRAND, errand)
         else:
             await self._talk.say(Kind.WANT)
@@ -212,7 +216,8 @@ class Caller:
                 case Kind.TAKEN:
                     self._note_taken()
                 case Kind.OPENED:
-                    self.on_open()
+                    if self._execution is not None:
+                        self._execution.on_open()
                 case Kind.NEWS:
                     return letter
                 case Kind.ANSWER:
@@ -237,7 +242,8 @@ class Caller:
 
     def _note_taken(self) -> None:
         self.taken = True
-        self.on_slow()
+        if self._execution is not None:
+            self._execution.is_slow()
 
 
 async def _say_left(talk: Conversation) -> None:
@@ -252,7 +258,9 @@ class RemoteSessions:
 
     def __init__(self, board: Switchboard) -> None:
         self._board = board
-        self._orders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of sessions that are asked now
+        self._orders: WeakValueDictionary[str, asyncio.Lock] = (
+            WeakValueDictionary()
+        )  # of sessions that are asked something long
 
     async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
         """Run it in the session of that id, wherever that is, or in a new one on any node that has a place."""
@@ -362,7 +370,12 @@ class RemoteSessions:
         if subject is None:
             raise SessionNotFound(session_id)
         # A long errand takes two letters: what comes behind it must not overtake it.
-        order = self._orders.setdefault(session_id, asyncio.Lock())
+        order = self._orders.get(session_id)
+        if order is None:
+            if caller.fits(errand):
+                await caller.ask_there(subject, errand)
+                return
+            order = self._orders[session_id] = asyncio.Lock()
         async with order:
             await caller.ask_there(subject, errand)
 

@@ -265,7 +265,7 @@ class Service:
         if session_id is None and owner is not None:  # whose sessions may be counted
             execution.on_open = lambda: self._begin(self._say_opened(talk))
         began = time.monotonic()
-        async with Watch(talk) as watch:
+        with Watch(talk) as watch:
             if streamed:
                 watch.begin()
                 outcome = await self._stream(talk, execution, session_id, owner)
@@ -301,7 +301,7 @@ class Service:
         execution = _execution(code, None, wall_s, memory_bytes)
         running = asyncio.create_task(self.node.runs.run(execution, memory_bytes), name="run")
         talk.when_ended(running.cancel)
-        async with Watch(talk) as watch:
+        with Watch(talk) as watch:
             watch.begin()
             await asyncio.wait([running])
         if running.cancelled():

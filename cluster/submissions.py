@@ -217,6 +217,7 @@ class Backlog:
         stream = client.jetstream(timeout=_JETSTREAM_S)
         while not client.is_closed:
             try:
+                await stream.consumer_info(subjects.STREAM, subjects.CONSUMER)  # fetching would wait, not fail
                 waiting = await stream.pull_subscribe_bind(consumer=subjects.CONSUMER, stream=subjects.STREAM)
                 try:
                     while True:
@@ -268,7 +269,7 @@ class Backlog:
         began = time.monotonic()
         judging = asyncio.create_task(self._node.judge.judge(submission), name="submission")
         talk.when_ended(judging.cancel)
-        async with Watch(talk) as watch:
+        with Watch(talk) as watch:
             watch.begin()
             await asyncio.wait([judging])
         if judging.cancelled():

@@ -3,15 +3,18 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from bench import processes
 from bench.cluster import Cluster, NoNats
 from bench.context import Context
 from bench.figures.warm import warm_calls
 from bench.load import Call, Leg
+from bench.processes import Tree
 from bench.results import Figure, Result, Row
 from bench.servers import Server
 
 _NODES = (1, 2, 4)
 _CLIENTS = (1, 8, 32)
+_COSTS_CLIENTS = 8
 _WARM_S = 0.2
 _MOST_HOP_MS = 1.0
 _LEAST_SHARE = 0.4
@@ -52,7 +55,26 @@ def _beside(context: Context, cluster: Cluster, nodes: int) -> Iterator[Result]:
         name = f"throughput through a gateway / role all, {named}, {clients} client{plural}"
         bound = _LEAST_SHARE if clients > 1 else None  # one client waits for each hop
         yield Figure(name, median(shares), at_least=bound, note=f"{min(shares):.2f}-{max(shares):.2f}")
+    if nodes == 1:
+        yield from _costs(context, cluster, through[:_COSTS_CLIENTS])
     context.ours.clear()
+
+
+def _costs(context: Context, cluster: Cluster, calls: Sequence[Call]) -> Iterator[Result]:
+    """Processor time of a request, by who spends it: docs/scaling.md reckons with these."""
+    (node,) = cluster.nodes
+    tree = Tree.of(node.pid)
+    who = {
+        "the gateway": (cluster.gateway.pid,),
+        "NATS": (cluster.nats_pid,),
+        "the node": (node.pid,),
+        "its workers": tree.workers,
+    }
+    before = {name: processes.effort(*pids) for name, pids in who.items()}
+    leg = _leg(context, cluster.gateway, calls)
+    for name, pids in who.items():
+        spent = (processes.effort(*pids) - before[name]).cpu_s
+        yield Figure(f"of a request through a gateway, {name}", 1e6 * spent / leg.all_requests, "µs of CPU")
 
 
 def _leg(context: Context, server: Server, calls: Sequence[Call]) -> Leg:

@@ -14,7 +14,7 @@ from tests.events import Events, told
 
 SLEEPS = "import time\ntime.sleep(1.5)\nprint('done')"
 LOOPS = "while True: pass"
-SLOW_C = {"code": "#include <unistd.h>\nint f(void) { sleep(2); return 1; }", "tests": "assert(f());"}
+SLOW_C = {"code": "#include <unistd.h>\nint f(void) { sleep(1); return 1; }", "tests": "assert(f());"}
 
 
 def test_a_node_ends_what_it_does_and_takes_nothing_new(start: Start) -> None:

@@ -21,7 +21,7 @@ from tests.events import Events
 
 LOOPS = "while True: pass"
 SLOW_C = {
-    "code": "#include <unistd.h>\nint f(void) { sleep(2); return 1; }",
+    "code": "#include <unistd.h>\nint f(void) { sleep(1); return 1; }",
     "tests": "assert(f());",
     "timeout": 20,
     "perTestTimeout": 10,
@@ -61,8 +61,8 @@ def test_the_sessions_of_a_killed_node_are_not_found_and_others_notice_nothing(s
     for n, id in enumerate(gone + there):
         gateway.execute(f"n = {n}", id)
     crashing = ask(gateway, "/execute", code=f"print('a')\n{LOOPS}", id=gone[0], timeout=30)
-    goes_on = ask(gateway, "/execute", code="import time\ntime.sleep(3)\nn", id=there[0], timeout=30)
-    with Events(gateway, "import time\nfor n in range(30): print(n); time.sleep(0.1)", there[1], timeout=30) as events:
+    goes_on = ask(gateway, "/execute", code="import time\ntime.sleep(2)\nn", id=there[0], timeout=30)
+    with Events(gateway, "import time\nfor n in range(20): print(n); time.sleep(0.1)", there[1], timeout=30) as events:
         until(lambda: is_busy(gateway, gone[0]) and is_busy(gateway, there[0]) and is_busy(gateway, there[1]))
         with Events(gateway, LOOPS, gone[1], timeout=30) as cut:
             cut.read()
@@ -86,7 +86,7 @@ def test_the_sessions_of_a_killed_node_are_not_found_and_others_notice_nothing(s
             assert gateway.execute("1")["state"] == "kept"
         assert answer_on(goes_on)["result"] == "5"
         events.rest()
-    assert events.done["stdout"] == "".join(f"{n}\n" for n in range(30))
+    assert events.done["stdout"] == "".join(f"{n}\n" for n in range(20))
     assert kept.health()["sessions"]["open"] == 9
     assert {
         session["id"] for session in gateway.http.get(f"{gateway.url}/sessions", timeout=10).json()["sessions"]
