@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.cluster.conftest import Start
 from tests.cluster.fleet import Fleet, Nats, ask, post, refusal
