@@ -49,9 +49,9 @@ class Groups:
                 log.debug("NATS: %s", error)  # the connection is lost: it joins again on the next one
 
     async def settled(self) -> None:
-        """Wait until it is in the groups for which it has had a place until now."""
-        while self.changed.is_set():  # noqa: ASYNC110 - keep() is the next to run
-            await asyncio.sleep(0)
+        """Wait until it has joined the groups for which it has had a place until now."""
+        if self.changed.is_set():
+            await asyncio.sleep(0)  # keep() runs first
 
     async def _adjust(self, client: Client) -> None:
         wanted = self._wanted()
