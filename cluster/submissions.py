@@ -145,6 +145,7 @@ class RemoteJudge:
 
     async def _report(self, talk: Conversation, submission: Submission) -> Report:
         given_to: str | None = None
+        await talk.probe()  # so that it is known at once if there is no node at all
         while True:
             try:
                 letter = await talk.hear()

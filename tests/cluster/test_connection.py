@@ -6,8 +6,11 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import nats.errors as nats_errors
 import pytest
 import requests
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from cluster.connection import Connection
 from tests.cluster.fleet import Fleet, Nats, post, refusal
@@ -50,6 +53,43 @@ def test_whatever_listens_there_it_is_tried_again_and_leaves_no_socket(says: byt
                 assert len(os.listdir("/proc/self/fd")) <= before + 2  # both ends of one more
 
     asyncio.run(connect())
+
+
+def test_a_group_is_left_without_losing_what_was_sent_to_it(nats: Nats) -> None:
+    async def join_and_leave() -> dict[str, int]:
+        told = {"answered": 0, "nobody": 0, "lost": 0}
+        up: asyncio.Queue[Client] = asyncio.Queue()
+        async with Connection(nats.url, up.put, lambda: None), Connection(nats.url, up.put, lambda: None):
+            asking, answering = await up.get(), await up.get()
+
+            async def answer(message: Msg) -> None:
+                await answering.publish(message.reply, b"here")
+
+            async def ask() -> None:
+                try:
+                    await asking.request("pyrunner.sessions", b"?", 1)
+                    told["answered"] += 1
+                except nats_errors.NoRespondersError:
+                    told["nobody"] += 1
+                except nats_errors.TimeoutError:
+                    told["lost"] += 1
+
+            for _ in range(200):
+                member = await answering.subscribe("pyrunner.sessions", "nodes", answer)
+                await answering.flush()
+                async with asyncio.TaskGroup() as asked:
+                    for _ in range(10):
+                        asked.create_task(ask())
+                        await asyncio.sleep(0)
+                    asked.create_task(member.drain())
+                    for _ in range(10):
+                        asked.create_task(ask())
+                        await asyncio.sleep(0)
+        return told
+
+    told = asyncio.run(join_and_leave())
+    assert told["answered"] and told["nobody"]
+    assert not told["lost"]
 
 
 def test_who_sends_much_to_a_nats_server_that_is_frozen_is_refused(start: Start, nats: Nats) -> None:

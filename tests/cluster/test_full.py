@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.cluster.conftest import Start
 from tests.cluster.fleet import Fleet, Nats, ask, post, refusal
@@ -66,6 +67,24 @@ def test_full_run_queues_are_refused(start: Start) -> None:
         for connection in running:
             connection.close()
         assert waiting.result()["stdout"] == "1\n"
+
+
+def test_a_place_that_is_free_is_had_at_once(start: Start) -> None:
+    fleet = start(nodes=1, MAX_SESSIONS=3)
+
+    def open_and_end(_: int) -> list[str | None]:
+        errors = []
+        for number in range(100):
+            answer = post(fleet.gateway, "/execute", code="1").json()
+            errors.append(answer["error"])
+            if number % 3:
+                requests.delete(f"{fleet.gateway.url}/sessions/{answer['id']}", timeout=10)
+            else:
+                post(fleet.gateway, "/execute", code="import os; os._exit(1)", id=answer["id"])
+        return errors
+
+    with ThreadPoolExecutor(3) as clients:
+        assert {error for errors in clients.map(open_and_end, range(3)) for error in errors} == {None}
 
 
 @needs_gcc
@@ -134,8 +153,8 @@ def test_small_letters_carry_long_code_and_long_answers(tmp_path: Path, needs_na
         assert [answer["result"] for answer in answers] == [str(n) for n in range(16)]
         assert {answer["stdout"] for answer in answers} == {text[:300_000] + "\n"}
         if shutil.which("gcc"):
-            long_c = ADD | {"code": f"/*{text}*/\n{ADD['code']}"}
-            assert post(gateway, "/submit", **long_c).json()["output"] == "ASSERT PASSED!\n"
+            longer = ADD | {"code": f"{ADD['code']} /*{'x' * 70_000}*/"}
+            assert post(gateway, "/submit", **longer).json()["output"] == "ASSERT PASSED!\n"
     finally:
         fleet.stop()
         nats.kill()
