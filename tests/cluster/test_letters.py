@@ -114,6 +114,9 @@ def test_rubbish_in_the_stream_of_submissions(fleet: Fleet) -> None:
                 *BODIES,
                 b'{"reply": "x", "submission": {}}',
                 json.dumps({"reply": "", "submission": 1}).encode(),
+                json.dumps({"reply": "x\r\nPUB pyrunner.nodes 0\r\n\r\n"}).encode(),
+                json.dumps({"reply": 7}).encode(),
+                json.dumps({"reply": "pyrunner.at.00.1", "request": [1]}).encode(),
             ]:
                 await client.publish("pyrunner.submissions", body)
 

@@ -99,7 +99,7 @@ def test_nothing_is_counted_twice_and_what_was_answered_is_counted(
             until(lambda: counted(200), 30)
             disturb(fleet)
             least = min(tally.counted for tally in tallies if not tally.lost)
-            until(lambda: counted(least + 200), 30)
+            until(lambda: counted(least + 100), 30)
         finally:
             stop.set()
         for client in clients:
