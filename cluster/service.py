@@ -177,8 +177,6 @@ class Service:
         if not is_errand or not message.reply or message.reply in self._talks:
             log.warning("a letter that no gateway sends came to %s", message.subject)
             return
-        if not message.reply:
-            return  # nobody waits for an answer
         talk = self._talks[message.reply] = self.exchange.talk(message.reply)
         task = self._begin(self._serve(talk, message, session_id))
         if session_id is not None:
