@@ -26,7 +26,7 @@ from sessions.stream import Event
 
 _TAKE_S = 1.0  # for a node to say that it takes an errand
 _TRIES = 12  # nodes that may have filled up between what they told and what they were asked, or do not answer
-_GATHER_S = 0.25  # for all nodes to answer what everyone is asked
+_GATHER_S = 0.15  # for all nodes to answer what everyone is asked
 _SILENT = "the nodes that were asked do not answer: nothing was done, try again in a moment"
 
 
