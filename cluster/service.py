@@ -36,6 +36,7 @@ from sessions.session import Session
 log = logging.getLogger(__name__)
 
 _ANSWER_S = 1.0  # for the answers of what was ended
+_SESSIONS_A_LETTER = 200  # in a list: some 25 KB
 
 
 class Service:
@@ -321,25 +322,26 @@ class Service:
             if KINDS.get(message.data[:1]) is Kind.PROBE:
                 await self.exchange.send(message.reply, Kind.PONG)
                 return
-            answer = await self._tell(**json.loads(message.data[1:]))
-            if answer is not None:
+            for answer in await self._tell(**json.loads(message.data[1:])):
                 await self.exchange.send(message.reply, Kind.ANSWER, answer)
         except Unreachable as error:
             log.debug("what everyone was asked could not be told: %s", error)
 
-    async def _tell(self, do: str, **asked: Any) -> bytes | None:
-        """What this node has to say to what all are asked; None for nothing."""
+    async def _tell(self, do: str, **asked: Any) -> list[bytes]:
+        """What this node has to say to what all are asked, in short letters: parts of several nodes would be mixed."""
         sessions = self.node.sessions
         match do:
             case "vitals":
-                return letters.VITALS.dump_json(await self.node.vitals())
+                return [letters.VITALS.dump_json(await self.node.vitals())]
             case "list":
-                return letters.SEVERAL_FIGURES.dump_json(await sessions.list(asked["owner"]))
+                found = await sessions.list(asked["owner"])
+                starts = range(0, len(found), _SESSIONS_A_LETTER)
+                return [letters.SEVERAL_FIGURES.dump_json(found[at : at + _SESSIONS_A_LETTER]) for at in starts]
             case "count":
-                return json.dumps(await sessions.count(asked["owner"])).encode()
+                return [json.dumps(await sessions.count(asked["owner"])).encode()]
             case "obituary":
                 why = sessions.obituary(asked["id"], asked["owner"])
-                return None if why is None else json.dumps(why).encode()
+                return [] if why is None else [json.dumps(why).encode()]
         raise ValueError(f"there is no question {do!r}")
 
 

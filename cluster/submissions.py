@@ -244,14 +244,14 @@ class Backlog:
 
     async def _judge(self, message: Msg) -> None:
         """Judge one, if anybody waits for it still."""
-        told = _ticket(message.data)
-        if told is None:
-            log.warning("what no gateway hands in was taken out of the stream of submissions")
-            await message.term()
-            return
-        REQUEST.set(told.get("request"))
         progress = asyncio.create_task(_say_progress(message), name="progress of a submission")
         try:
+            told = _ticket(message.data)
+            if told is None:
+                log.warning("what no gateway hands in was taken out of the stream of submissions")
+                await message.term()
+                return
+            REQUEST.set(told.get("request"))
             with self._exchange.talk(told["reply"]) as talk:
                 try:
                     await talk.say(Kind.TAKEN)

@@ -143,7 +143,7 @@ class SessionProcess:
         """Whether all that it has sent so far was read: no bundle is on its way."""
         if self._lost is not None:
             return True
-        return not self._reader.holds_half_a_frame and not select.select([self._fds.answers], [], [], 0)[0]
+        return not self._reader.holds_half_a_frame and not _is_readable(self._fds.answers)
 
     def remains(self) -> Printed:
         """What a worker that is lost had printed since its last answer that has arrived."""
@@ -245,7 +245,7 @@ class SessionProcess:
             return
         if not data:
             self._loop.remove_reader(self._fds.answers)
-            if not select.select([self._fds.pidfd], [], [], 0)[0]:
+            if not _is_readable(self._fds.pidfd):
                 self._loop.call_later(_STATUS_WAIT_S, self._lose, "it closed its queue")  # unless it is dying
             return
         try:
@@ -312,6 +312,13 @@ class SessionProcess:
         if ended is None:
             return "it ended, and nobody could tell how"
         return exit_words(ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status)
+
+
+def _is_readable(fd: int) -> bool:
+    """Whether a read would not wait. select() knows no descriptor above 1023, and two hundred sessions have more."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _ignore(shown: wire.Shown) -> None:

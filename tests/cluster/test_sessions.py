@@ -7,6 +7,8 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from cluster.service import _SESSIONS_A_LETTER
+from tests.cluster.conftest import Start
 from tests.cluster.fleet import Fleet, ask, post
 from tests.conftest import answer_on, until
 
@@ -118,3 +120,12 @@ def test_an_id_that_nobody_has_is_not_found_soon(shared: Fleet) -> None:
     assert (answer["error"], answer["state"]) == ("session not found", "lost")
     assert "no such session" in answer["detail"]
     assert time.monotonic() - began < 1
+
+
+def test_a_list_that_is_longer_than_a_letter_is_whole(start: Start) -> None:
+    gateway = start(nodes=1, MAX_SESSIONS=_SESSIONS_A_LETTER + 1).gateway
+    with ThreadPoolExecutor(8) as clients:
+        opened = {answer["id"] for answer in clients.map(gateway.execute, ["1"] * (_SESSIONS_A_LETTER + 1))}
+    listed = gateway.http.get(f"{gateway.url}/sessions", timeout=10).json()["sessions"]
+    assert [len(opened), len(listed)] == [_SESSIONS_A_LETTER + 1] * 2
+    assert {session["id"] for session in listed} == opened
