@@ -866,7 +866,15 @@ def test_a_crash_is_an_error_that_says_how_it_ended(small: Server, code: str, ho
 
 
 def zombies(server: Server) -> list[psutil.Process]:
-    return [process for process in server.descendants() if process.status() == psutil.STATUS_ZOMBIE]
+    return [process for process in server.descendants() if is_zombie(process.pid)]
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it is dead and not buried; it may have been buried since it was listed."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def counts(server: Server) -> list[int]:
@@ -910,7 +918,7 @@ def test_what_a_run_started_dies_with_it_even_without_the_wall(start_server: Cal
         SANDBOX_STEPS="session",
     )
     child = int(server.run(FORKS + last)["stdout"])
-    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    until(lambda: child not in psutil.pids() or is_zombie(child))
     until(lambda: server.run("1")["status"] == "success" and not zombies(server))  # buried with the next
 
 
