@@ -34,7 +34,7 @@ class Cluster:
             stack.callback(nats.wait)
             stack.callback(nats.terminate)
             until(lambda: _listens(port), "nats-server", _UP_S)
-            url = f"nats://127.0.0.1:{port}"
+            url = self.nats_url = f"nats://127.0.0.1:{port}"
             self.nodes: list[PyRunner] = []
             for number in range(nodes):
                 (folder := scratch / f"node{number}").mkdir()

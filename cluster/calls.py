@@ -8,10 +8,10 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import count
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -22,6 +22,8 @@ from cluster.errors import Lost, Unreachable
 from cluster.letters import KINDS, Kind, Letter
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PROBE_S = 0.4  # how long an end listens before it asks whether the other is there
 _SILENT_S = 10.0  # without a sign for so long, an end that is there is taken for stuck
@@ -241,6 +243,18 @@ class Conversation:
 
 def _nothing() -> None:
     """Nobody wants to know."""
+
+
+async def watched(talk: Conversation, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives, done for the other end as long as that waits for it. Raises Lost when it was left."""
+    working = asyncio.create_task(work, name="watched work")
+    talk.when_ended(working.cancel)
+    with Watch(talk) as watch:
+        watch.begin()
+        await asyncio.wait([working])
+    if working.cancelled():
+        raise Lost
+    return working.result()
 
 
 class Watch:

@@ -10,7 +10,7 @@ from cluster.context import REQUEST
 from cluster.turns import QueueFull
 from cluster.vitals import Vitals
 from judge import errors as judge_errors
-from judge.submission import Report, Submission
+from judge.submission import Report
 from sandbox.outcome import Outcome, RunOutcome
 from sessions import errors
 from sessions.session import Figures
@@ -44,7 +44,6 @@ class Letter(NamedTuple):
 OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 RUN_OUTCOME: TypeAdapter[RunOutcome] = TypeAdapter(RunOutcome)
 REPORT: TypeAdapter[Report] = TypeAdapter(Report)
-SUBMISSION: TypeAdapter[Submission] = TypeAdapter(Submission)
 VITALS: TypeAdapter[Vitals] = TypeAdapter(Vitals)
 FIGURES: TypeAdapter[Figures] = TypeAdapter(Figures)
 SEVERAL_FIGURES: TypeAdapter[list[Figures]] = TypeAdapter(list[Figures])

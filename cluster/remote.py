@@ -35,7 +35,7 @@ class Cluster:
 
     def __init__(self, url: str, most_submissions: int) -> None:
         self.exchange = Exchange()
-        self.connection = Connection(url, self._go_up, self._go_down)
+        self.connection = Connection(url, self._go_up, self.exchange.go_down)
         self._switchboard = Switchboard(self.exchange)
         self.sessions = RemoteSessions(self._switchboard)
         self.runs = RemoteRuns(self._switchboard)
@@ -68,9 +68,6 @@ class Cluster:
     async def _go_up(self, client: Client) -> None:
         await self.exchange.go_up(client)
         await self.judge.go_up(client)
-
-    def _go_down(self) -> None:
-        self.exchange.go_down()
 
 
 class Switchboard:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from cluster import letters, subjects
-from cluster.calls import Conversation, Exchange, Watch
+from cluster.calls import Conversation, Exchange, Watch, watched
 from cluster.connection import Connection
 from cluster.context import REQUEST, SESSION
 from cluster.errors import Lost, Unreachable
@@ -298,14 +298,7 @@ class Service:
     async def _run(self, talk: Conversation, *, code: str, wall_s: float, memory_bytes: int) -> bytes:
         began = time.monotonic()
         execution = _execution(code, None, wall_s, memory_bytes)
-        running = asyncio.create_task(self.node.runs.run(execution, memory_bytes), name="run")
-        talk.when_ended(running.cancel)
-        with Watch(talk) as watch:
-            watch.begin()
-            await asyncio.wait([running])
-        if running.cancelled():
-            raise Lost
-        outcome = running.result()
+        outcome = await watched(talk, self.node.runs.run(execution, memory_bytes))
         self._observe(outcome, time.monotonic() - began)
         return letters.RUN_OUTCOME.dump_json(outcome)
 

@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from cluster import letters, subjects
-from cluster.calls import PROBE_S, Conversation, Exchange, Watch
+from cluster.calls import PROBE_S, Conversation, Exchange, watched
 from cluster.context import REQUEST
 from cluster.errors import Lost, Unreachable
 from cluster.letters import Kind
@@ -268,15 +268,8 @@ class Backlog:
 
     async def _tell_verdict(self, talk: Conversation, message: Msg, submission: Submission) -> None:
         began = time.monotonic()
-        judging = asyncio.create_task(self._node.judge.judge(submission), name="submission")
-        talk.when_ended(judging.cancel)
-        with Watch(talk) as watch:
-            watch.begin()
-            await asyncio.wait([judging])
-        if judging.cancelled():
-            raise Lost
         try:
-            report = judging.result()
+            report = await watched(talk, self._node.judge.judge(submission))
         except (Draining, Unavailable):
             await message.nak()  # another node can
         except letters.TRAVELLING as error:

@@ -43,12 +43,6 @@ class Key:
 KEY: ContextVar[Key | None] = ContextVar("key", default=None)  # of the request that is answered; None without keys
 
 
-def owner() -> str | None:
-    """The name of that key: whose the sessions are that the request opens, and the only ones that it finds."""
-    key = KEY.get()
-    return None if key is None else key.name
-
-
 class Keys:
     """The keys that are known."""
 

@@ -1,10 +1,10 @@
 """What does the work, with each piece of it entered in the ledger before its answer goes out."""
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import perf_counter
 
+from cluster import subjects
 from cluster.backend import Runs, Sessions, Submissions
 from cluster.context import SESSION
 from judge.submission import Report, Submission
@@ -12,8 +12,6 @@ from sandbox.outcome import Outcome, RunOutcome
 from server.ledger import Ledger
 from sessions.execution import Execution
 from sessions.stream import Event
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Observed:
@@ -89,7 +87,7 @@ class Observed:
 
 def _known(session_id: str | None) -> str | None:
     """The id, if it looks like one of ours: anything else a client may have made up of anything."""
-    if session_id is None or not _ID.fullmatch(session_id):
+    if session_id is None or subjects.session(session_id) is None:
         return None
     SESSION.set(session_id)
     return session_id

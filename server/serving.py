@@ -66,6 +66,8 @@ def serve(settings: Settings) -> int:
 def _tell(settings: Settings, url: str) -> None:
     if settings.log_format == "json":
         logs.address.info("listening", extra={"url": url})
+    elif settings.role == "node":
+        print(f"PyRunner: a node, see {url}/readyz (Ctrl-C stops it)", flush=True)
     else:
         print(f"PyRunner: try it at {url}/docs (Ctrl-C stops it)", flush=True)
 

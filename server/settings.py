@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         "all",
         "gateway: HTTP only, the work is done by nodes; node: does it, and is reached through NATS; all: both in one",
     )
-    nats_url: str = _setting("nats://127.0.0.1:4222", "where gateways and nodes meet; several with commas")
+    nats_url: str = _setting("nats://127.0.0.1:4222", "where gateways and nodes meet; several with commas", repr=False)
     drain_seconds: float | None = _setting(
         None,
         "how long what runs may go on when the server is stopped; by default 4, on a node as long as its longest run",

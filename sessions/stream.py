@@ -61,6 +61,8 @@ async def follow(execution: Execution, work: Coroutine[Any, Any, Outcome]) -> As
         if not working.done():
             execution.abandon()
             await asyncio.wait([working])
+            if not working.cancelled():
+                working.exception()  # nobody is left to be told
 
 
 class _Teller:

@@ -121,7 +121,7 @@ class Server:
             assert isinstance(told, str), f"it ended with {told}: {self.events()} {self.log.read_text()}"
             return told
         banner = self.process.stdout.readline()
-        match = re.search(r"(http://\S+)/docs", banner)
+        match = re.search(r"(http://\S+)/(docs|readyz)", banner)
         assert match, f"no banner: {banner!r} {self.log.read_text()}"
         return match[1]
 

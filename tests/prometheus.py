@@ -1,8 +1,10 @@
-"""Reading /metrics as Prometheus does."""
+"""Reading /metrics and expressions as Prometheus does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import promql_parser
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -38,6 +40,17 @@ def moved(before: Samples, after: Samples, *names: str) -> dict[str, float]:
             shown = ",".join(f"{key}={text}" for key, text in sorted(labels) if key != "role")
             changes[f"{name}{{{shown}}}"] = change
     return changes
+
+
+def selectors(expression: Any) -> Iterator[Any]:
+    """Each figure that an expression asks for, with its labels."""
+    if isinstance(expression, promql_parser.VectorSelector):
+        yield expression
+    for name in ("expr", "lhs", "rhs", "vector_selector"):
+        if (inner := getattr(expression, name, None)) is not None:
+            yield from selectors(inner)
+    for argument in getattr(expression, "args", []):
+        yield from selectors(argument)
 
 
 @contextmanager

@@ -1,7 +1,15 @@
 """What a hop costs: warm `/execute` through a gateway and 1, 2 or 4 nodes, beside one process that does all."""
 
+import asyncio
+import os
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from statistics import median
+
+import nats
+import psutil
+from nats.aio.msg import Msg
 
 from bench import processes
 from bench.cluster import Cluster, NoNats
@@ -15,6 +23,8 @@ from bench.servers import Server
 _NODES = (1, 2, 4)
 _CLIENTS = (1, 8, 32)
 _COSTS_CLIENTS = 8
+_ADDRESSES = 100_000
+_REQUESTS = 500
 _WARM_S = 0.2
 _MOST_HOP_MS = 1.0
 _LEAST_SHARE = 0.4
@@ -57,6 +67,7 @@ def _beside(context: Context, cluster: Cluster, nodes: int) -> Iterator[Result]:
         yield Figure(name, median(shares), at_least=bound, note=f"{min(shares):.2f}-{max(shares):.2f}")
     if nodes == 1:
         yield from _costs(context, cluster, through[:_COSTS_CLIENTS])
+        yield from asyncio.run(_addresses(cluster))
     context.ours.clear()
 
 
@@ -75,6 +86,43 @@ def _costs(context: Context, cluster: Cluster, calls: Sequence[Call]) -> Iterato
     for name, pids in who.items():
         spent = (processes.effort(*pids) - before[name]).cpu_s
         yield Figure(f"of a request through a gateway, {name}", 1e6 * spent / leg.all_requests, "µs of CPU")
+
+
+async def _addresses(cluster: Cluster) -> list[Result]:
+    """What as many addresses cost as there may be sessions, and whether a message takes longer among them."""
+    client = await nats.connect(cluster.nats_url)
+    kib = [_resident_kib(pid) for pid in (cluster.nats_pid, os.getpid())]
+    for _ in range(_ADDRESSES):
+        await client.subscribe(f"bench.{uuid.uuid4()}", cb=_nothing)
+
+    async def answer(message: Msg) -> None:
+        await client.publish(message.reply, message.data)
+
+    await client.subscribe("bench.answer", cb=answer)
+    await client.flush()
+    at_nats, at_node = (
+        (_resident_kib(pid) - before) / _ADDRESSES
+        for pid, before in zip((cluster.nats_pid, os.getpid()), kib, strict=True)
+    )
+    seconds = []
+    for _ in range(_REQUESTS):
+        began = time.perf_counter()
+        await client.request("bench.answer", b"1", timeout=5)
+        seconds.append(time.perf_counter() - began)
+    await client.close()
+    return [
+        Figure(f"each of {_ADDRESSES:,} addresses, at NATS", at_nats, "KiB"),
+        Figure(f"each of {_ADDRESSES:,} addresses, at who listens", at_node, "KiB"),
+        Figure("a message to one of them and back, p50", 1e3 * median(seconds), "ms"),
+    ]
+
+
+async def _nothing(message: Msg) -> None:
+    """Nobody writes there."""
+
+
+def _resident_kib(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss / 1024)
 
 
 def _leg(context: Context, server: Server, calls: Sequence[Call]) -> Leg:

@@ -1,7 +1,6 @@
 """The alerts: Prometheus can read them, each figure in them is one that a server tells, and each is explained."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import promql_parser
@@ -10,6 +9,7 @@ import requests
 
 from tests.conftest import ROOT, Server
 from tests.deploy.manifests import DEPLOY, documents, manifests, services
+from tests.prometheus import selectors
 
 # Of NATS's exporter, with the arguments that the manifests give it.
 NATS_FIGURES = {
@@ -27,17 +27,6 @@ def rules() -> dict[str, dict[str, Any]]:
     named = {rule["alert"]: rule for rule in found}
     assert len(named) == len(found)
     return named
-
-
-def selectors(expression: Any) -> Iterator[Any]:
-    """Each figure that an expression asks for, with its labels."""
-    if isinstance(expression, promql_parser.VectorSelector):
-        yield expression
-    for name in ("expr", "lhs", "rhs", "vector_selector"):
-        if (inner := getattr(expression, name, None)) is not None:
-            yield from selectors(inner)
-    for argument in getattr(expression, "args", []):
-        yield from selectors(argument)
 
 
 @pytest.fixture(scope="module")

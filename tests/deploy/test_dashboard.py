@@ -9,7 +9,7 @@ import promql_parser
 import pytest
 
 from tests.conftest import ROOT, Server
-from tests.prometheus import Samples, scrape
+from tests.prometheus import Samples, scrape, selectors
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "pyrunner.json").read_text())
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"] if panel["type"] != "row"}
@@ -23,17 +23,6 @@ def filled_in(expression: str) -> str:
         expression = expression.replace(name, value)
     assert "$" not in expression
     return expression
-
-
-def selectors(expression: Any) -> Iterator[Any]:
-    """Each figure that an expression asks for, with its labels."""
-    if isinstance(expression, promql_parser.VectorSelector):
-        yield expression
-    for name in ("expr", "lhs", "rhs", "vector_selector"):
-        if (inner := getattr(expression, name, None)) is not None:
-            yield from selectors(inner)
-    for argument in getattr(expression, "args", []):
-        yield from selectors(argument)
 
 
 def groupings(expression: Any) -> Iterator[tuple[list[str], list[str]]]:
