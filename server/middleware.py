@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+_PROBES = frozenset(("/livez", "/readyz", "/metrics"))  # asked by address: a container's may be any
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
@@ -64,8 +65,8 @@ class Entrance:
             return send(message)
 
         try:
-            if self._hosts is not None and (host := _host(scope)) not in self._hosts:
-                await errors.misdirected(host)(scope, receive, send_with_id)
+            if not self._is_for_us(scope):
+                await errors.misdirected(_host(scope))(scope, receive, send_with_id)
                 return
             if self._gate is not None:
                 told = await self._gate.admit(scope)
@@ -79,6 +80,9 @@ class Entrance:
             log.exception("request %s: %s %s failed", request_id, scope["method"], self._route(scope))
             if not begun:
                 await errors.fault()(scope, receive, send_with_id)
+
+    def _is_for_us(self, scope: Scope) -> bool:
+        return self._hosts is None or _host(scope) in self._hosts or scope["path"] in _PROBES
 
     def _route(self, scope: Scope) -> str:
         """The template of the path: a path may have anything in it."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 from asyncio import AbstractEventLoop, Transport
 from collections.abc import Callable
@@ -17,6 +18,7 @@ REQUEST_S = 30.0  # from the first byte of a request, or the connection's beginn
 _MESSAGE_BYTES = MOST_BYTES + HEAD_BYTES  # a whole request, trailers and the framing of chunks included
 _RESERVED_FDS = 256  # for the server itself, apart from its sessions
 _FDS_A_SESSION = 6
+_UPGRADE = re.compile(rb"(\r\n)upgrade:", re.IGNORECASE)
 
 
 def most_connections(sessions: int) -> int:
@@ -24,6 +26,15 @@ def most_connections(sessions: int) -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return max(64, min(hard, 65536) - _RESERVED_FDS - _FDS_A_SESSION * 2 * sessions)
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request's head without its wish for another protocol, with which the parser would take its body for that.
+
+    HTTP lets a server overlook the wish. Java's client has it in every first request, `curl --http2` too.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(rb"\1x-upgrade:", head) + end + rest if b"pgrade" in head else data
 
 
 class _OneWrite:
@@ -76,6 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections: try again", (b"retry-after: 1\r\n",))
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head or self._incomplete_since is None:
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._incomplete_since is not None:
             self._message_bytes += len(data)

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from typing import Any
 
@@ -264,6 +264,13 @@ def test_this_machines_own_names_are_answered(server: Server, host: str) -> None
     assert server.http.get(server.url, headers={"Host": host}, timeout=10).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["livez", "readyz", "metrics"])
+def test_probes_are_answered_under_any_name(server: Server, path: str) -> None:
+    """They are asked by the address of a container."""
+    answer = server.http.get(f"{server.url}/{path}", headers={"Host": "10.1.2.3:8000"}, timeout=10)
+    assert answer.status_code == 200
+
+
 # Not even HTTP
 
 
@@ -294,6 +301,19 @@ def test_headers_without_end_are_refused(server: Server) -> None:
     answer = raw(server, b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X-Filler: " + b"x" * 8000 + b"\r\n"] * 20)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
     assert server.health()["status"] == "healthy"
+
+
+def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_this_one(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server(SESSION_LIBRARIES="plain")
+    wish = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA"}
+    for _ in range(2):  # on one connection
+        body = b'{"code": "6 * 7",\r\n\r\n\r\n"stdin":"Upgrade:"}'
+        answer = server.http.post(f"{server.url}/execute", body, headers=JSON | wish, timeout=20)
+        assert answer.json()["result"] == "42"
+    assert server.http.get(server.url, headers=wish, timeout=20).status_code == 200
+    assert "WebSocket" not in server.log.read_text() and "upgrade" not in server.log.read_text()
 
 
 @pytest.mark.parametrize("cut", [1, 30, 120])
