@@ -81,7 +81,7 @@ async def _tell(
 def _refused(error: MaxSessionsReached | SessionNotFound) -> ExecuteAnswer:
     """These two are answers: clients of this interface read `error`."""
     if isinstance(error, SessionNotFound):
-        return refusal(error.session_id or None, Error.NOT_FOUND, str(error))
+        return refusal(error.session_id, Error.NOT_FOUND, str(error))
     return refusal(None, Error.MAX_SESSIONS, str(error))
 
 
