@@ -33,7 +33,7 @@ export class Session extends EventTarget {
     this.id = id;
     this.figures = null;
     this.#changed();
-    if (id) this.look();
+    if (id && !this.running) this.look(); // when it has run, it is looked at
   }
 
   /** Look at the session now and then, while the page is seen. */
