@@ -27,11 +27,13 @@ T = TypeVar("T")
 
 PROBE_S = 0.4  # how long an end listens before it asks whether the other is there
 _SILENT_S = 10.0  # without a sign for so long, an end that is there is taken for stuck
-_MOST_BYTES = 96 * 2**20  # of a letter in parts; the longest answer is shorter
+_MOST_BYTES = 320 * 2**20  # of a letter in parts; the longest answer that OUTPUT_LIMIT_KB allows is shorter
 _PENDING_BYTES = 256 * 2**20  # of letters that have arrived and were not read
 
 _AWAY = "the nodes cannot be reached, for NATS is away: nothing was done, try again in a moment"
 _LOST = "the connection to the nodes was lost meanwhile: what was asked may have been done, or not"
+_GIVEN_UP = "the server stops, and waits no longer"
+_STUCK = f"the node has not answered for {_SILENT_S:.0f} s: what was asked may have been done, or not"
 
 
 class Exchange:
@@ -72,7 +74,7 @@ class Exchange:
     def give_up(self) -> None:
         """Say and hear no more: who does not read would be waited for."""
         for talk in list(self._talks.values()):
-            talk.fail(Lost())
+            talk.fail(Unreachable(_GIVEN_UP))
 
     def talk(self, peer: str | None = None) -> "Conversation":
         """A conversation with whoever listens at `peer`, or is the first to answer. A context manager."""
@@ -126,7 +128,6 @@ class Conversation:
 
     __slots__ = (
         "_exchange",
-        "_failure",
         "_heard",
         "_letters",
         "_loop",
@@ -135,6 +136,7 @@ class Conversation:
         "_parts",
         "_waiter",
         "address",
+        "failure",
         "peer",
         "probe_s",
     )
@@ -150,7 +152,7 @@ class Conversation:
         self._parts: list[bytes] = []
         self._part_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._failure: Lost | Unreachable | None = None
+        self.failure: Lost | Unreachable | None = None
         self._heard = self._loop.time()
 
     def __enter__(self) -> Self:
@@ -166,13 +168,16 @@ class Conversation:
         """Send a letter to the other end, or to an address that takes one in its place. Raises Unreachable."""
         subject = to or self.peer
         assert subject is not None
-        await self._exchange.send(subject, kind, body, self.address)
+        try:
+            await self._exchange.send(subject, kind, body, self.address)
+        except Unreachable as error:  # what was said before may have been done
+            raise self.failure if isinstance(self.failure, Unreachable) else error from None
 
     async def hear(self) -> Letter:
         """The next letter. Raises Lost when nobody is there any more, Unreachable when that cannot be known."""
         while not self._letters:
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             self._waiter = self._loop.create_future()
             timer = self._loop.call_later(self.probe_s, self._wake)
             try:
@@ -180,7 +185,7 @@ class Conversation:
             finally:
                 timer.cancel()
                 self._waiter = None
-            if not self._letters and self._failure is None:
+            if not self._letters and self.failure is None:
                 await self.probe()
         return self._letters.popleft()
 
@@ -189,13 +194,13 @@ class Conversation:
         if self.peer is None:
             return
         if self._loop.time() - self._heard > _SILENT_S:
-            raise Unreachable(f"the node does not answer for {_SILENT_S:.0f} s: try again")
+            raise Unreachable(_STUCK)
         await self.say(Kind.PROBE)
 
     def begin_again(self, peer: str) -> None:
         """The other end was lost, and there may be another one."""
         self.peer = peer
-        self._failure = None
+        self.failure = None
         self._letters.clear()
         self._parts, self._part_bytes = [], 0
         self._heard = self._loop.time()
@@ -225,15 +230,15 @@ class Conversation:
 
     def fail(self, failure: Lost | Unreachable) -> None:
         """It cannot go on."""
-        if self._failure is None:
-            self._failure = failure
+        if self.failure is None:
+            self.failure = failure
             self._wake()
             self._on_end()
 
     def when_ended(self, on_end: Callable[[], object]) -> None:
         """Call this when the other end has left or is lost, which may be the case already."""
         self._on_end = on_end
-        if self._failure is not None:
+        if self.failure is not None:
             on_end()
 
     def _wake(self) -> None:
@@ -246,14 +251,14 @@ def _nothing() -> None:
 
 
 async def watched(talk: Conversation, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives, done for the other end as long as that waits for it. Raises Lost when it was left."""
+    """What `work` gives, done for the other end as long as that waits. Raises why it does not: Lost, Unreachable."""
     working = asyncio.create_task(work, name="watched work")
     talk.when_ended(working.cancel)
     with Watch(talk) as watch:
         watch.begin()
         await asyncio.wait([working])
-    if working.cancelled():
-        raise Lost
+    if working.cancelled() and talk.failure is not None:
+        raise talk.failure
     return working.result()
 
 

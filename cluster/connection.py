@@ -21,6 +21,7 @@ _PING_S, _MOST_PINGS = 2, 2  # a server that does not answer these is lost
 _FLUSH_S = 2.0  # to wait while too much is unsent: then whoever sends it is told by the loss that follows
 _LOOK_S = 0.25
 _CLOSE_S = 2.0
+_SETTLE_S = 3.0  # for others to come back too, after NATS was away: they try every _RETRY_S, for _CONNECT_S
 
 
 class Connection:
@@ -31,10 +32,16 @@ class Connection:
         self._on_up = on_up
         self._on_down = on_down
         self._client: Client | None = None
+        self._settled_at = 0.0  # by the loop's clock
 
     @property
     def is_up(self) -> bool:
         return self._client is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether who is not there is not about to come back."""
+        return asyncio.get_running_loop().time() >= self._settled_at
 
     async def __aenter__(self) -> "Connection":
         tried = asyncio.Event()
@@ -49,7 +56,7 @@ class Connection:
             await _close(self._client)
 
     async def _keep(self, tried: asyncio.Event) -> None:
-        told = False
+        told = was_away = False
         while True:
             lost = asyncio.Event()
             client = _Client()
@@ -58,11 +65,13 @@ class Connection:
             except Exception as error:  # whatever listens there may say anything
                 if not told:
                     log.error("NATS cannot be reached; it is tried again: %s", str(error) or type(error).__name__)
-                told = True
+                told = was_away = True
                 tried.set()
                 await _close(client)  # it holds its socket
                 await asyncio.sleep(_RETRY_S)
                 continue
+            if was_away:
+                self._settled_at = asyncio.get_running_loop().time() + _SETTLE_S
             try:
                 await self._on_up(client)
             except Exception as error:
@@ -78,6 +87,7 @@ class Connection:
             tried.set()
             await _until_closed(client, lost)
             self._client = None
+            was_away = True
             log.error("the connection to NATS is lost; it is made again")
             self._on_down()
 

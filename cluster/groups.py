@@ -28,13 +28,13 @@ class Groups:
     def go_up(self, client: Client) -> None:
         """Join on a new connection."""
         self._client = client
-        self._joined.clear()
+        self._joined = {}
         self.changed.set()
 
     def go_down(self) -> None:
         """The connection is lost, and all memberships with it."""
         self._client = None
-        self._joined.clear()
+        self._joined = {}
 
     async def keep(self) -> None:
         """Join and leave, for ever."""
@@ -54,13 +54,13 @@ class Groups:
             await asyncio.sleep(0)  # keep() runs first
 
     async def _adjust(self, client: Client) -> None:
-        wanted = self._wanted()
-        for subject in self._joined.keys() - wanted:
-            leaving = asyncio.create_task(_leave(self._joined.pop(subject)), name="leave a queue group")
+        wanted, joined = self._wanted(), self._joined  # it is another one, should the connection be lost meanwhile
+        for subject in joined.keys() - wanted:
+            leaving = asyncio.create_task(_leave(joined.pop(subject)), name="leave a queue group")
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
-        for subject in wanted - self._joined.keys():
-            self._joined[subject] = await client.subscribe(subject, QUEUE_GROUP, self._on_message)
+        for subject in wanted - joined.keys():
+            joined[subject] = await client.subscribe(subject, QUEUE_GROUP, self._on_message)
 
 
 async def _leave(subscription: Subscription) -> None:

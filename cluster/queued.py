@@ -34,6 +34,11 @@ class QueuedJudge:
         """Why no submission can be judged."""
         return self.unqueued.unavailable
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is known that submissions can be judged."""
+        return self.unavailable is None and bool(self.unqueued.versions)
+
     async def judge(self, submission: Submission) -> Report:
         """Wait for a turn, and judge it."""
         async with self.turns.turn():

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
@@ -25,8 +26,11 @@ from sessions.session import Figures
 from sessions.stream import Event
 
 _TAKE_S = 1.0  # for a node to say that it takes an errand
+_MOST_LOSSES = 3  # of nodes that had taken a run: it may be what ended them, and more are not risked
 _TRIES = 12  # nodes that may have filled up between what they told and what they were asked, or do not answer
 _GATHER_S = 0.15  # for all nodes to answer what everyone is asked
+_NO_WORKERS = "the nodes cannot have workers yet: try again in a moment"
+_COMING_BACK = "the nodes are coming back after NATS was away: nothing was done, try again in a moment"
 _SILENT = "the nodes that were asked do not answer: nothing was done, try again in a moment"
 
 
@@ -36,7 +40,7 @@ class Cluster:
     def __init__(self, url: str, most_submissions: int) -> None:
         self.exchange = Exchange()
         self.connection = Connection(url, self._go_up, self.exchange.go_down)
-        self._switchboard = Switchboard(self.exchange)
+        self._switchboard = Switchboard(self.exchange, self.connection)
         self.sessions = RemoteSessions(self._switchboard)
         self.runs = RemoteRuns(self._switchboard)
         self.judge = RemoteJudge(self.exchange, most_submissions)
@@ -55,15 +59,18 @@ class Cluster:
     def drain(self, seconds: float) -> None:
         """Take no new work; what still runs after `seconds` is interrupted."""
         self.draining = self._switchboard.draining = self.judge.draining = True
-        asyncio.get_running_loop().call_later(seconds, self._switchboard.abandon_all)
+        for owner in (self._switchboard, self.judge):
+            asyncio.get_running_loop().call_later(seconds, owner.abandon_all)
 
     async def vitals(self) -> Vitals:
         """How all nodes are."""
         try:
-            told = await self._switchboard.gather("vitals")
+            told, waiting = await asyncio.gather(self._switchboard.gather("vitals"), self.judge.waiting(_GATHER_S))
         except Unreachable:
-            told = []
-        return together(letters.VITALS.validate_json(body) for body in told)
+            told, waiting = [], 0
+        vitals = together(letters.VITALS.validate_json(body) for body in told)
+        queue = replace(vitals.submissions, waiting=waiting, max_waiting=self.judge.most_waiting)
+        return replace(vitals, submissions=queue)
 
     async def _go_up(self, client: Client) -> None:
         await self.exchange.go_up(client)
@@ -73,8 +80,9 @@ class Cluster:
 class Switchboard:
     """Finds who does an errand, and stays in conversation until it is done."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, connection: Connection) -> None:
         self._exchange = exchange
+        self._connection = connection
         self._parting: set[asyncio.Task[None]] = set()
         self._callers: set[Caller] = set()
         self.draining = False
@@ -86,6 +94,7 @@ class Switchboard:
         caller = Caller(self, self._exchange, execution, session_id)
         if execution is not None:
             execution.session = caller
+            caller.has_left = execution.stopped_by is not None
         return caller
 
     async def gather(self, do: str, *, first: bool = False, **fields: Any) -> list[bytes]:
@@ -102,17 +111,26 @@ class Switchboard:
         return answers
 
     async def nobody(self, refusal: Exception) -> Exception:
-        """Why nobody takes an errand: the refusal if there are nodes, else Unreachable."""
+        """Why nobody takes an errand: the refusal if there are nodes that could, else Unreachable."""
+        why = refusal
         with self._exchange.talk() as talk:
             try:
                 await talk.say(Kind.ERRAND, letters.errand("vitals"), to=subjects.EVERYONE)
                 async with asyncio.timeout(_TAKE_S):
-                    await talk.hear()
+                    while not letters.VITALS.validate_json((await talk.hear()).body).has_workers:
+                        why = Unreachable(_NO_WORKERS)
             except TimeoutError:
-                return refusal  # they are there, and busy
+                return why  # they are there, and busy, or have no workers
             except Lost:
                 return Unreachable(NO_NODE)
         return refusal
+
+    async def not_found(self, session_id: str, owner: str | None) -> Exception:
+        """SessionNotFound, with what became of it if a node remembers; Unreachable if its node may be on its way."""
+        told = await self.gather("obituary", first=True, id=session_id, owner=owner)
+        if not told and not self._connection.is_settled:
+            return Unreachable(_COMING_BACK)
+        return SessionNotFound(session_id, json.loads(told[0]) if told else None)
 
     def part(self, talk: Conversation) -> None:
         """Tell the other end that nobody waits for the answer any more, without waiting for that."""
@@ -276,7 +294,7 @@ class RemoteSessions:
                     if caller.has_left:
                         return await self._after_loss(caller, owner)
                 except SessionNotFound:
-                    raise await self._not_found(caller.id, owner) from None
+                    raise await self._board.not_found(caller.id, owner) from None
                 except Lost:
                     return await self._after_loss(caller, owner)
         raise Unreachable(_SILENT) if silent else MaxSessionsReached(None)
@@ -308,7 +326,7 @@ class RemoteSessions:
                         yield await self._after_loss(caller, owner)
                         return
                 except SessionNotFound:
-                    raise await self._not_found(caller.id, owner) from None
+                    raise await self._board.not_found(caller.id, owner) from None
                 except Lost:
                     yield await self._after_loss(caller, owner)
                     return
@@ -351,13 +369,15 @@ class RemoteSessions:
                 await caller.ask_there(subject, letters.errand(do, owner=owner, **fields))
                 return await caller.answer()
             except (Lost, SessionNotFound):  # the same words, and the same time, for one that is another owner's
-                raise await self._not_found(session_id, owner) from None
+                raise await self._board.not_found(session_id, owner) from None
 
     async def _ask_for(self, caller: "Caller", session_id: str | None, errand: bytes) -> None:
         """Have it done where its session is, or by any node.
 
-        Raises SessionNotFound, MaxSessionsReached, Silent, Lost.
+        Raises SessionNotFound, MaxSessionsReached, Silent; Lost, also when the client has left before.
         """
+        if caller.has_left:
+            raise Lost
         if session_id is None:
             if not await caller.ask_anyone(subjects.NEW_SESSION, errand):
                 raise await self._board.nobody(MaxSessionsReached(None))
@@ -373,6 +393,8 @@ class RemoteSessions:
                 return
             order = self._orders[session_id] = asyncio.Lock()
         async with order:
+            if caller.has_left:
+                raise Lost
             await caller.ask_there(subject, errand)
 
     async def _after_loss(self, caller: "Caller", owner: str | None) -> Outcome:
@@ -381,12 +403,7 @@ class RemoteSessions:
             return Outcome(caller.id, Printed(), True, Error.INTERRUPTED, "its client left before it began")
         if caller.taken:
             return Outcome(caller.id, Printed(), False, Error.CRASHED, "the node that it was on was lost")
-        raise await self._not_found(caller.id, owner) from None
-
-    async def _not_found(self, session_id: str, owner: str | None) -> SessionNotFound:
-        """With what became of it, if a node remembers."""
-        told = await self._board.gather("obituary", first=True, id=session_id, owner=owner)
-        return SessionNotFound(session_id, json.loads(told[0]) if told else None)
+        raise await self._board.not_found(caller.id, owner) from None
 
 
 def _errand(do: str, execution: Execution, owner: str | None) -> bytes:
@@ -406,7 +423,8 @@ class RemoteRuns:
         """
         errand = letters.errand("run", code=execution.code, wall_s=execution.wall_s, memory_bytes=memory_bytes)
         full = QueueFull("the queues of all nodes are full: try again in a moment")
-        why: Exception = Unreachable("the nodes that took this run were lost: try again")
+        why: Exception = Unreachable(_SILENT)
+        losses = 0
         for _ in range(_TRIES):
             for subject in (subjects.RUN_NOW, subjects.RUN_LATER):
                 with self._board.caller() as caller:
@@ -419,7 +437,13 @@ class RemoteRuns:
                     except Silent:
                         why = Unreachable(_SILENT)
                         break
-                    except (Lost, Draining):
+                    except Draining:
+                        why = Unreachable("the nodes that were asked are shutting down: try again in a moment")
+                        break
+                    except Lost:
+                        losses += 1
+                        if losses == _MOST_LOSSES:
+                            raise Unreachable(f"{losses} nodes were lost while they did this run") from None
                         break
             else:
                 raise await self._board.nobody(full)

@@ -290,9 +290,8 @@ class Service:
                     return event
                 if event.name == "session":
                     await self._until_listening(event.data["id"])
-                await talk.say(Kind.NEWS, letters.NEWS.dump_json(event))
-                while (await talk.hear()).kind is not Kind.GO_ON:  # a reader that is slow is waited for
-                    pass
+                if talk.failure is None:
+                    await _tell_news(talk, letters.NEWS.dump_json(event))
         raise AssertionError("the last event is the outcome")
 
     async def _run(self, talk: Conversation, *, code: str, wall_s: float, memory_bytes: int) -> bytes:
@@ -336,6 +335,16 @@ class Service:
                 why = sessions.obituary(asked["id"], asked["owner"])
                 return [] if why is None else [json.dumps(why).encode()]
         raise ValueError(f"there is no question {do!r}")
+
+
+async def _tell_news(talk: Conversation, news: bytes) -> None:
+    """A reader that is slow is waited for. When it has left, the execution is abandoned, and its outcome still told."""
+    try:
+        await talk.say(Kind.NEWS, news)
+        while (await talk.hear()).kind is not Kind.GO_ON:
+            pass
+    except (Lost, Unreachable) as failure:
+        talk.fail(failure)
 
 
 def _execution(code: object, stdin: object, wall_s: object, memory_bytes: object = 1) -> Execution:

@@ -27,6 +27,7 @@ from cluster.errors import Lost, Unreachable
 from cluster.letters import Kind
 from cluster.node import Node
 from cluster.turns import QueueFull
+from cluster.vitals import Queue
 from judge.errors import Draining, Unavailable
 from judge.submission import Report, Submission
 from sandbox.outcome import Outcome, RunOutcome
@@ -79,7 +80,7 @@ class RemoteJudge:
 
     def __init__(self, exchange: Exchange, most_submissions: int) -> None:
         self._exchange = exchange
-        self._most = most_submissions
+        self.most_waiting = most_submissions
         self._stream: JetStreamContext | None = None
         self._waiting: dict[int, Conversation] = {}  # by the number in the stream
         self._parting: set[asyncio.Task[None]] = set()
@@ -93,6 +94,21 @@ class RemoteJudge:
             await self._prepared(client)
         except Unreachable as error:
             log.error("%s: %s", error, str(error.__cause__) or type(error.__cause__).__name__)
+
+    @property
+    def figures(self) -> Queue:
+        """Of this gateway's: how many a node judges, and how many wait. All gateways share the places."""
+        active = sum(talk.peer != subjects.EVERYONE for talk in self._waiting.values())
+        return Queue(active=active, waiting=len(self._waiting) - active, max_waiting=self.most_waiting)
+
+    async def waiting(self, most_s: float) -> int:
+        """How many wait, of all gateways'; 0 when the engine does not tell in time."""
+        try:
+            async with asyncio.timeout(most_s):
+                stream = await self._prepared(self._exchange.client)
+                return (await stream.consumer_info(subjects.STREAM, subjects.CONSUMER)).num_pending or 0
+        except (nats.errors.Error, nats.js.errors.Error, Unreachable, OSError, TimeoutError):
+            return 0
 
     async def judge(self, submission: Submission) -> Report:
         """Have a node judge it. When this is cancelled, nobody does."""
@@ -116,12 +132,17 @@ class RemoteJudge:
                     if not judged:
                         self._part(talk, number)
 
+    def abandon_all(self) -> None:
+        """Nobody shall be waited for any more."""
+        for talk in list(self._waiting.values()):
+            talk.fail(Unreachable("the server is shutting down: the submission was not judged"))
+
     async def _prepared(self, client: Client) -> JetStreamContext:
         """The stream, which may have been deleted since, or have had no JetStream to be in. Raises Unreachable."""
         if self._stream is None:
             stream = client.jetstream(timeout=_JETSTREAM_S)
             try:
-                await _prepare(stream, self._most)
+                await _prepare(stream, self.most_waiting)
             except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
                 raise Unreachable(_NO_JETSTREAM) from error
             self._stream = stream
@@ -137,7 +158,7 @@ class RemoteJudge:
             return (await stream.publish(subjects.SUBMISSIONS, ticket)).seq
         except nats.js.errors.APIError as error:
             if error.err_code == _STREAM_FULL:
-                raise QueueFull(f"{self._most} submissions are waiting already: try again in a moment") from None
+                raise QueueFull(f"{self.most_waiting} submissions are waiting already: try again in a moment") from None
             raise Unreachable(f"the submission could not be queued: {error.description}") from error
         except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
             self._stream = None
@@ -230,7 +251,7 @@ class Backlog:
                 await asyncio.sleep(_RETRY_S)
 
     async def _judge_next(self, waiting: JetStreamContext.PullSubscription) -> None:
-        if self._node.judge.unavailable is not None:
+        if not self._node.judge.is_ready:
             await asyncio.sleep(_RETRY_S)  # others may be able to
             return
         try:
@@ -255,29 +276,31 @@ class Backlog:
             with self._exchange.talk(told["reply"]) as talk:
                 try:
                     await talk.say(Kind.TAKEN)
-                    submission = _submission((await talk.hear()).body)
-                    await self._tell_verdict(talk, message, submission)
+                    await self._tell_verdict(talk, message, (await talk.hear()).body)
                 except Lost:  # nobody waits for it
                     await message.term()
         except (Unreachable, nats.errors.Error, OSError) as error:
             log.debug("a submission is left to others: %s", error)  # the engine gives it to another node
-        except Exception:
-            log.exception("a submission could not be judged")
         finally:
             progress.cancel()
 
-    async def _tell_verdict(self, talk: Conversation, message: Msg, submission: Submission) -> None:
+    async def _tell_verdict(self, talk: Conversation, message: Msg, letter: bytes) -> None:
         began = time.monotonic()
         try:
-            report = await watched(talk, self._node.judge.judge(submission))
+            report = await watched(talk, self._node.judge.judge(_submission(letter)))
+            answer = letters.REPORT.dump_json(report)
         except (Draining, Unavailable):
             await message.nak()  # another node can
-        except letters.TRAVELLING as error:
+        except (Lost, Unreachable):
+            raise
+        except Exception as error:  # another node would fail the same way
+            if not isinstance(error, letters.TRAVELLING):
+                log.exception("a submission could not be judged")
             await talk.say(Kind.REFUSED, letters.refusal(error))
             await message.ack()
         else:
             self._observe(report, time.monotonic() - began)
-            await talk.say(Kind.ANSWER, letters.REPORT.dump_json(report))
+            await talk.say(Kind.ANSWER, answer)
             await message.ack()
 
 

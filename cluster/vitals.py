@@ -40,6 +40,11 @@ class Vitals:
     libraries: Sequence[str] = ()  # scientific ones that are installed
     nodes: int = 1
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether any can be had."""
+        return "ready" in self.workers.values()
+
 
 _BEST_FIRST = ("ready", "loading", "down")
 

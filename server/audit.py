@@ -36,6 +36,7 @@ class Entry(NamedTuple):
     code: str
     used: Used
     status: int | None  # of the answer; None when its client had left before
+    tests: str | None = None  # of a submission: they are code as well
 
 
 class Audit:
@@ -71,7 +72,7 @@ class Audit:
 
 
 def _fields(entry: Entry) -> dict[str, str | float | None]:
-    code, used = entry.code.encode("utf-8", "surrogatepass"), entry.used
+    used = entry.used
     return {
         "event": entry.event,
         "outcome": entry.outcome,
@@ -79,10 +80,15 @@ def _fields(entry: Entry) -> dict[str, str | float | None]:
         "key": entry.key,
         "request": REQUEST.get(),
         "session": entry.session,
-        "code_sha256": hashlib.sha256(code).hexdigest(),
+        "code_sha256": _sha256(entry.code),
+        "tests_sha256": None if entry.tests is None else _sha256(entry.tests),
         "code_chars": len(entry.code),
         "wall_s": round(used.wall_s, 6),
         "cpu_s": round(used.cpu_s, 6),
         "memory_mib": None if used.memory_bytes is None else round(used.memory_bytes / MIB, 3),
         "output_bytes": used.output_bytes,
     }
+
+
+def _sha256(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()

@@ -9,6 +9,7 @@ from cluster.backend import Backend
 from cluster.node import Node
 from cluster.remote import Cluster
 from cluster.service import Service
+from cluster.vitals import Queue
 from server.readiness import node_of, trouble
 from sessions.lifecycle import Cause, State
 
@@ -21,6 +22,7 @@ def of_backend(backend: Backend, connections: Callable[[], int]) -> Iterator[Col
     yield _Server(backend, connections)
     if (node := node_of(backend)) is not None:
         yield _Node(node)
+    yield _Queues(backend)
     if isinstance(backend, Cluster | Service):
         yield _Connection(backend)
 
@@ -58,7 +60,6 @@ class _Node(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._sessions()
         yield from self._pools()
-        yield from self._queues()
         yield self._zygotes()
         able = self._node.judge.unavailable is None
         yield _one("pyrunner_judge_available", "Whether submissions can be judged.", able)
@@ -70,6 +71,8 @@ class _Node(Collector):
             sessions.add_metric((state.value,), states[state])
         yield sessions
         yield _one("pyrunner_sessions_max", "Sessions that may be open at once.", self._node.sessions.most)
+        waiting = self._node.sessions.waiting()
+        yield _one("pyrunner_executions_waiting", "Executions that wait for their session.", waiting)
 
     def _pools(self) -> Iterator[Metric]:
         pool, runs = self._node.sessions.pool, self._node.runs.unqueued
@@ -92,25 +95,42 @@ class _Node(Collector):
                 kills.add_metric((kind, cause.value), ended[cause])
         yield kills
 
-    def _queues(self) -> Iterator[Metric]:
-        queues = {"runs": self._node.runs.turns.figures, "submissions": self._node.judge.turns.figures}
-        for name, meaning, of in (
-            ("active", "Runs and submissions that have their turn.", "active"),
-            ("waiting", "Those that wait for it.", "waiting"),
-            ("slots", "How many may have it at once.", "at_once"),
-            ("max_waiting", "How many may wait.", "max_waiting"),
-        ):
-            family = GaugeMetricFamily(f"pyrunner_queue_{name}", meaning, labels=("queue",))
-            for queue, figures in queues.items():
-                family.add_metric((queue,), getattr(figures, of))
-            yield family
-
     def _zygotes(self) -> Metric:
         family = GaugeMetricFamily("pyrunner_zygote_state", "1 for the state it is in.", labels=("tier", "state"))
         for tier, now in self._node.zygotes.states().items():
             for state in _ZYGOTE_STATES:
                 family.add_metric((tier, state), now == state)
         return family
+
+
+class _Queues(Collector):
+    """Submissions for nodes wait on NATS, for the gateways that handed them in; all else where it gets its turn."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def collect(self) -> Iterator[Metric]:
+        turns, waits = self._figures()
+        for name, meaning, of, queues in (
+            ("active", "Runs and submissions that have their turn.", "active", turns),
+            ("slots", "How many may have it at once.", "at_once", turns),
+            ("waiting", "Runs and submissions that wait for their turn.", "waiting", waits),
+            ("max_waiting", "How many may wait.", "max_waiting", waits),
+        ):
+            family = GaugeMetricFamily(f"pyrunner_queue_{name}", meaning, labels=("queue",))
+            for queue, figures in queues.items():
+                family.add_metric((queue,), getattr(figures, of))
+            yield family
+
+    def _figures(self) -> tuple[dict[str, Queue], dict[str, Queue]]:
+        """Where there are turns, and where what waits for one is."""
+        if isinstance(self._backend, Cluster):
+            return {}, {"submissions": self._backend.judge.figures}
+        node = node_of(self._backend)
+        assert node is not None
+        runs, submissions = node.runs.turns.figures, node.judge.turns.figures
+        turns = {"runs": runs, "submissions": submissions}
+        return turns, {"runs": runs} if isinstance(self._backend, Service) else turns
 
 
 def _one(name: str, meaning: str, value: float) -> Metric:

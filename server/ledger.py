@@ -1,6 +1,6 @@
 """Where each execution, run and submission is entered when it has ended: in the metrics, and in the audit log."""
 
-from judge.submission import Report
+from judge.submission import Report, Submission
 from sandbox.outcome import Error, Outcome, Printed, RunOutcome
 from server import endings, errors
 from server.audit import Audit, Entry, Used
@@ -48,12 +48,15 @@ class Ledger:
         if self._audit is not None:
             self._audit.write(Entry("run", outcome, key, None, execution.code, used, _status(ended)))
 
-    def submission(self, ended: Report | BaseException, seconds: float, *, code: str, key: str | None) -> None:
+    def submission(
+        self, ended: Report | BaseException, seconds: float, submission: Submission, *, key: str | None
+    ) -> None:
         """A submission has ended."""
         outcome, used = endings.of_submission(ended), _used(ended)
         self._metrics.submitted(outcome, seconds, used.cpu_s)
         if self._audit is not None:
-            self._audit.write(Entry("submission", outcome, key, None, code, used, _status(ended)))
+            code, tests = submission.code, submission.tests
+            self._audit.write(Entry("submission", outcome, key, None, code, used, _status(ended), tests))
 
     def observe(self, ended: Outcome | RunOutcome | Report, seconds: float) -> None:
         """What a node has done for a gateway, whose ledger has the rest."""

@@ -15,7 +15,26 @@ from prometheus_client.registry import Collector
 
 from server.endings import EXECUTIONS, RUNS, SUBMISSIONS, WITHOUT_LATENCY
 
-BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BUCKETS_S = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
 UNMATCHED = "unmatched"  # the route of a path that is none of ours
 _UNREAD = "unread"  # of a request that was refused before it was complete
 _METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"))

@@ -79,9 +79,9 @@ class Observed:
         try:
             ended = await self._judge.judge(submission)
         except BaseException as error:
-            self._ledger.submission(error, perf_counter() - began, code=submission.code, key=owner)
+            self._ledger.submission(error, perf_counter() - began, submission, key=owner)
             raise
-        self._ledger.submission(ended, perf_counter() - began, code=submission.code, key=owner)
+        self._ledger.submission(ended, perf_counter() - began, submission, key=owner)
         return ended
 
 

@@ -79,11 +79,10 @@ class SessionManager:
 
         Raises SessionNotFound, SessionBusy, MaxSessionsReached, Draining; NoWorker when the fault is ours.
         """
+        session = None if session_id is None else self.get(session_id, owner)  # nobody learns of another's
         if self._draining:
             raise Draining
-        if session_id is not None:
-            session = self.get(session_id, owner)
-        else:
+        if session is None:
             if not self.pool.warm:
                 execution.is_slow()
             session = await self.open(for_code=execution.code, owner=owner, on_open=execution.on_open)
@@ -163,6 +162,10 @@ class SessionManager:
     async def look_up(self, session_id: str, errand: Errand, text: str, owner: str | None = None) -> str:
         """The worker's answer to a question about the namespace: see Session.look_up. Raises SessionNotFound too."""
         return await self.get(session_id, owner).look_up(errand, text)
+
+    def waiting(self) -> int:
+        """How many executions wait for their turn in a session."""
+        return sum(session.waiting for session in self._sessions.values())
 
     def states(self) -> Counter[str]:
         """How many sessions are in each state."""

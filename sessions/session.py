@@ -81,6 +81,11 @@ class Session:
         finally:
             self._pass_the_turn()
 
+    @property
+    def waiting(self) -> int:
+        """How many executions wait for their turn."""
+        return len(self._waiting)
+
     async def look_up(self, errand: wire.Errand, text: str) -> str:
         """The worker's answer to a question about the namespace, as it tells it; empty when it had none in time.
 

@@ -15,7 +15,7 @@ async def health(request: Request) -> Response:
     settings = request.app.state.settings
     vitals: Vitals = await request.app.state.backend.vitals()
     body = Health(
-        status="healthy" if "ready" in vitals.workers.values() else "starting",
+        status="healthy" if vitals.has_workers else "starting",
         version=VERSION,
         role=settings.role,
         nodes=vitals.nodes,

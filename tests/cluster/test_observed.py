@@ -1,5 +1,6 @@
 """Gateways and nodes tell their own figures, are ready when they can work, and the gateway keeps the audit log."""
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.cluster.fleet import Fleet, Nats
+from tests.cluster.fleet import Fleet, Nats, ask
 from tests.conftest import Server, answer_on, running, until
 from tests.prometheus import scrape, value, watched
 
@@ -97,6 +98,22 @@ def test_calls_in_flight_are_told(fleet: Fleet) -> None:
     until(lambda: fleet.gateway.interrupt(id)["interrupted"])
     answer_on(connection)
     until(lambda: value(scrape(fleet.gateway), "pyrunner_cluster_calls") == 0)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+def test_submissions_that_wait_for_a_node_are_told(start: Callable[..., Fleet]) -> None:
+    fleet = start(nodes=1, SUBMIT_CONCURRENCY=1, SUBMIT_QUEUE_SIZE=7)
+    gateway, (node,) = fleet.gateway, fleet.nodes
+    slow = {"code": "#include <unistd.h>\nint f(void) { sleep(2); return 1; }", "tests": "assert(f());"}
+    connections = [ask(gateway, "/submit", **slow) for _ in range(3)]
+    until(lambda: value(scrape(gateway), "pyrunner_queue_waiting", queue="submissions") == 2)
+    told = gateway.health()["submissions"]
+    assert (told["active"], told["waiting"], told["max_waiting"]) == (1, 2, 7)
+    assert value(scrape(gateway), "pyrunner_queue_max_waiting", queue="submissions") == 7
+    assert value(scrape(node), "pyrunner_queue_active", queue="submissions") == 1
+    for connection in connections:
+        assert answer_on(connection)["run"] is True
+    assert value(scrape(gateway), "pyrunner_queue_waiting", queue="submissions") == 0
 
 
 def test_without_nats_they_live_and_are_not_ready(fleet: Fleet) -> None:

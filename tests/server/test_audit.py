@@ -18,7 +18,7 @@ from tests.conftest import Server, answer_on, running, until
 KEYS = [
     *("time", "level", "logger", "message", "role"),
     *("event", "outcome", "status", "key", "request", "session"),
-    *("code_sha256", "code_chars", "wall_s", "cpu_s", "memory_mib", "output_bytes"),
+    *("code_sha256", "tests_sha256", "code_chars", "wall_s", "cpu_s", "memory_mib", "output_bytes"),
 ]
 ADD = "int add(int a, int b) { return a + b; }"
 
@@ -114,9 +114,11 @@ def test_a_run_is_told(server: Server) -> None:
 
 
 def test_a_submission_is_told(server: Server) -> None:
-    line = line_of(server, post(server, "submit", code=ADD, tests="assert(add(1, 1) == 3);", valgrind=False))
+    tests = "assert(add(1, 1) == 3);"
+    line = line_of(server, post(server, "submit", code=ADD, tests=tests, valgrind=False))
     assert (line["event"], line["outcome"], line["status"]) == ("submission", "tests_failed", 200)
     assert line["code_sha256"] == hashlib.sha256(ADD.encode()).hexdigest()
+    assert line["tests_sha256"] == hashlib.sha256(tests.encode()).hexdigest()
     assert line["memory_mib"] is None and line["cpu_s"] > 0
 
 

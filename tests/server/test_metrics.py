@@ -322,6 +322,17 @@ def test_queues_are_told(server: Server) -> None:
     leave(server, connection, lambda: server.health()["runs"]["active"] == 0)
 
 
+def test_executions_that_wait_for_their_session_are_told(server: Server) -> None:
+    id = server.execute("import time")["id"]
+    first = server.ask("time.sleep(1)", id, timeout=20)
+    behind = [server.ask("1", id) for _ in range(3)]
+    assert value(scrape(server), "pyrunner_executions_waiting") == 3
+    for connection in (first, *behind):
+        assert answer_on(connection)["error"] is None
+    assert value(scrape(server), "pyrunner_executions_waiting") == 0
+    server.close(id)
+
+
 def test_connections_are_told(server: Server) -> None:
     server.health()
     before = value(scrape(server), "pyrunner_open_connections")
