@@ -81,6 +81,11 @@ def test_an_alert_says_how_grave_it_is_and_what_happens(alert: str) -> None:
     assert alert.startswith("PyRunner")
 
 
+def test_the_prometheus_operator_gets_the_same() -> None:
+    (file,) = documents(DEPLOY / "prometheus" / "alerts.yml")
+    assert manifests()["PrometheusRule/pyrunner"]["spec"] == file
+
+
 def test_a_gateway_that_drains_is_not_down() -> None:
     minutes = int(rules()["PyRunnerDown"]["for"].removesuffix("m"))
     for name in ("Deployment/gateway", "compose/gateway"):
