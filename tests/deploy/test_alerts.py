@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.conftest import ROOT, Server
-from tests.deploy.manifests import DEPLOY, deployed, documents, manifests, services
+from tests.deploy.manifests import DEPLOY, documents, manifests, pods, services
 from tests.prometheus import selectors
 
 # Of NATS's exporter, with the arguments that the manifests give it.
@@ -87,9 +87,9 @@ def test_the_prometheus_operator_gets_the_same() -> None:
 
 
 def test_a_gateway_that_drains_is_not_down() -> None:
-    minutes = int(rules()["PyRunnerDown"]["for"].removesuffix("m"))
-    for name in ("Deployment/gateway", "compose/gateway"):
-        assert minutes * 60 > deployed(name).patience_s
+    longest_s = pods()["Deployment/gateway"]["spec"]["terminationGracePeriodSeconds"]
+    assert services()["gateway"]["stop_grace_period"] == f"{longest_s}s"
+    assert int(rules()["PyRunnerDown"]["for"].removesuffix("m")) * 60 > longest_s
 
 
 def test_operations_explains_each_alert_and_no_other() -> None:

@@ -97,6 +97,12 @@ def test_no_more_runs_at_once_than_processors() -> None:
         assert 0 < settings.run_concurrency <= cpus and 0 < settings.submit_concurrency <= cpus
 
 
+def test_a_full_queue_of_submissions_calls_for_all_nodes() -> None:
+    spec = manifests()["ScaledObject/node"]["spec"]
+    lag = int(spec["triggers"][0]["metadata"]["lagThreshold"])
+    assert deployed("Deployment/gateway").settings.submit_queue_size / lag >= spec["maxReplicaCount"]
+
+
 def test_no_manifest_lets_the_wall_have_gaps() -> None:
     default = Settings(_env_file=None)  # type: ignore[call-arg]
     for name in NODES + GATEWAYS:
