@@ -1,5 +1,7 @@
 """What the deployments set: names that are settings, values that fit each other, and patience enough."""
 
+import re
+
 import pytest
 
 from server.settings import Settings
@@ -18,6 +20,7 @@ from tests.deploy.manifests import (
 
 NODES = ["Deployment/node", "compose/node"]
 GATEWAYS = ["Deployment/gateway", "compose/gateway"]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 _OWN_MIB = 500 + 64  # the server, its zygotes and warm workers, the cache of submissions: docs/operations.md
 _VALGRIND_MIB = 528  # of each submission, besides its program and twice that
 
@@ -101,6 +104,11 @@ def test_a_full_queue_of_submissions_calls_for_all_nodes() -> None:
     spec = manifests()["ScaledObject/node"]["spec"]
     lag = int(spec["triggers"][0]["metadata"]["lagThreshold"])
     assert deployed("Deployment/gateway").settings.submit_queue_size / lag >= spec["maxReplicaCount"]
+
+
+def test_the_trigger_for_places_is_what_the_alert_says() -> None:
+    (threshold,) = re.findall(r'`threshold: "(\d+)"`', OPERATIONS)
+    assert int(threshold) == 0.85 * deployed("Deployment/node").settings.max_sessions
 
 
 def test_no_manifest_lets_the_wall_have_gaps() -> None:
