@@ -1,9 +1,11 @@
 """What the deployments set: names that are settings, values that fit each other, and patience enough."""
 
 import re
+import shlex
 
 import pytest
 
+from sandbox.limits import MIB, SOURCE_CHARS
 from server.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.manifests import (
@@ -22,6 +24,7 @@ NODES = ["Deployment/node", "compose/node"]
 GATEWAYS = ["Deployment/gateway", "compose/gateway"]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 _OWN_MIB = 500 + 64  # the server, its zygotes and warm workers, the cache of submissions: docs/operations.md
+_CODE_MIB = 4 * SOURCE_CHARS / MIB  # of each run that waits
 _VALGRIND_MIB = 528  # of each submission, besides its program and twice that
 
 
@@ -77,19 +80,40 @@ def test_a_gateway_and_its_nodes_have_the_same_limits(gateway: str, node: str) -
     assert {name: getattr(here, name) for name in shared} == {name: getattr(there, name) for name in shared}
 
 
-@pytest.mark.parametrize("name", NODES)
-def test_the_memory_of_a_node_covers_the_worst_case(name: str) -> None:
-    settings = deployed(name).settings
+def worst_mib(settings: Settings) -> float:
+    """What a node may come to hold, but for the executions that wait for busy sessions."""
     scratch_mib = 512
     streams_mib = 4 * settings.output_limit_kb / 1024 + 4  # of each session and run
-    worst = (
+    return (
         _OWN_MIB
         + scratch_mib
         + settings.max_sessions * (settings.memory_limit_mb + streams_mib)
         + settings.runs_at_once * (settings.run_max_memory_limit_mb + streams_mib)
+        + settings.run_queue_size * _CODE_MIB
         + settings.submissions_at_once * (3 * settings.submit_max_memory_limit_mb + _VALGRIND_MIB)
     )
-    assert worst <= deployed(name).memory_mib
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_memory_of_a_node_covers_the_worst_case(name: str) -> None:
+    assert worst_mib(deployed(name).settings) <= deployed(name).memory_mib
+
+
+def test_operations_reckons_with_the_node_of_the_manifests() -> None:
+    node = deployed("Deployment/node")
+    assert f"so {worst_mib(node.settings):,.0f} of their {node.memory_mib:,.0f} MiB" in OPERATIONS
+
+
+def test_the_memory_of_the_single_container_covers_the_worst_case() -> None:
+    (command,) = re.findall(r"^docker run (.*\\\n(?:.*\\\n)*.*) pyrunner$", OPERATIONS, re.MULTILINE)
+    words = shlex.split(command)
+    told = dict(zip(words, words[1:], strict=False))
+    settings = settings_of(
+        dict(after.split("=") for word, after in zip(words, words[1:], strict=False) if word == "-e")
+    )
+    assert settings.run_concurrency == settings.submit_concurrency == int(told["--cpus"])
+    assert worst_mib(settings) <= quantity(told["--memory"].upper() + "i") / 2**20
+    assert f"{worst_mib(settings):,.0f} MiB" in OPERATIONS
 
 
 def test_no_more_runs_at_once_than_processors() -> None:
