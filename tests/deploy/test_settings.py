@@ -1,14 +1,17 @@
 """What the deployments set: names that are settings, values that fit each other, and patience enough."""
 
+import math
 import re
 import shlex
 
 import pytest
 
 from sandbox.limits import MIB, SOURCE_CHARS
+from server.body import MOST_BYTES
 from server.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.manifests import (
+    KUBERNETES,
     compose_environment,
     deployed,
     environment,
@@ -133,6 +136,13 @@ def test_a_full_queue_of_submissions_calls_for_all_nodes() -> None:
 def test_the_trigger_for_places_is_what_the_alert_says() -> None:
     (threshold,) = re.findall(r'`threshold: "(\d+)"`', OPERATIONS)
     assert int(threshold) == 0.85 * deployed("Deployment/node").settings.max_sessions
+
+
+def test_a_proxy_lets_the_largest_body_through() -> None:
+    gateway = (KUBERNETES / "gateway.yaml").read_text()
+    told = re.findall(r"(?:proxy-body-size:|client_max_body_size) (\d+)m", OPERATIONS)
+    told += re.findall(r"let (\d+) MiB through", OPERATIONS) + re.findall(r"bodies of (\d+) MiB through", gateway)
+    assert told == [str(math.ceil(MOST_BYTES / MIB))] * 4
 
 
 def test_no_manifest_lets_the_wall_have_gaps() -> None:
