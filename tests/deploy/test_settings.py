@@ -3,6 +3,7 @@
 import math
 import re
 import shlex
+from itertools import pairwise
 
 import pytest
 
@@ -110,10 +111,8 @@ def test_operations_reckons_with_the_node_of_the_manifests() -> None:
 def test_the_memory_of_the_single_container_covers_the_worst_case() -> None:
     (command,) = re.findall(r"^docker run (.*\\\n(?:.*\\\n)*.*) pyrunner$", OPERATIONS, re.MULTILINE)
     words = shlex.split(command)
-    told = dict(zip(words, words[1:], strict=False))
-    settings = settings_of(
-        dict(after.split("=") for word, after in zip(words, words[1:], strict=False) if word == "-e")
-    )
+    told = dict(pairwise(words))
+    settings = settings_of(dict(value.split("=") for option, value in pairwise(words) if option == "-e"))
     assert settings.run_concurrency == settings.submit_concurrency == int(told["--cpus"])
     assert worst_mib(settings) <= quantity(told["--memory"].upper() + "i") / 2**20
     assert f"{worst_mib(settings):,.0f} MiB" in OPERATIONS
