@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.conftest import ROOT, Server
-from tests.deploy.manifests import DEPLOY, documents, manifests, services
+from tests.deploy.manifests import DEPLOY, documents, manifests, pods, services
 from tests.prometheus import selectors
 
 # Of NATS's exporter, with the arguments that the manifests give it.
@@ -37,7 +37,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, s
     for role in ("all", "gateway"):
         server = Server(folder / role, ROLE=role, NATS_URL="nats://127.0.0.1:1", SESSION_LIBRARIES="plain")
         try:
-            requests.get(f"{server.url}/livez", timeout=10)  # requests are told when there was one
+            for path in ("/", "/livez", "/readyz", "/metrics"):  # requests are told when there was one
+                requests.get(f"{server.url}{path}", timeout=10)
             text = requests.get(f"{server.url}/metrics", timeout=10).text
         finally:
             server.stop()
@@ -47,13 +48,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, s
 
 
 def is_told(matcher: Any, samples: list[dict[str, str]]) -> bool:
-    """Whether each value that a matcher names is one that some sample has."""
+    """Whether each value that a matcher names is one that some sample has. One that leaves them out leaves others."""
     if matcher.name in SCRAPED:
         return True
     values = {sample.get(matcher.name) for sample in samples} - {None}
     if matcher.name in ("role", "status"):
         return bool(values)  # of other roles, and of answers that nobody got here
-    return bool(values) and set(matcher.value.split("|")) <= values
+    named = set(matcher.value.split("|"))
+    if matcher.op in (promql_parser.MatchOp.NotEqual, promql_parser.MatchOp.NotRe):
+        return named < values
+    return named <= values
 
 
 @pytest.mark.parametrize("alert", rules())
@@ -75,6 +79,17 @@ def test_an_alert_says_how_grave_it_is_and_what_happens(alert: str) -> None:
     assert rule["annotations"]["summary"]
     assert re.fullmatch(r"\d+[sm]", rule.get("for", "0s"))
     assert alert.startswith("PyRunner")
+
+
+def test_the_prometheus_operator_gets_the_same() -> None:
+    (file,) = documents(DEPLOY / "prometheus" / "alerts.yml")
+    assert manifests()["PrometheusRule/pyrunner"]["spec"] == file
+
+
+def test_a_gateway_that_drains_is_not_down() -> None:
+    longest_s = pods()["Deployment/gateway"]["spec"]["terminationGracePeriodSeconds"]
+    assert services()["gateway"]["stop_grace_period"] == f"{longest_s}s"
+    assert int(rules()["PyRunnerDown"]["for"].removesuffix("m")) * 60 > longest_s
 
 
 def test_operations_explains_each_alert_and_no_other() -> None:
@@ -109,7 +124,15 @@ def test_prometheus_finds_each_service_that_tells_figures() -> None:
         assert {"targetLabel": "job", "replacement": name} in endpoint["relabelings"]
 
 
-def test_a_figure_that_nobody_tells_would_be_seen(told: dict[str, list[dict[str, str]]]) -> None:
-    (wrong,) = selectors(promql_parser.parse('sum(pyrunner_executions_total{outcome="lost"})'))
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'sum(pyrunner_executions_total{outcome="lost"})',
+        'sum(pyrunner_http_requests_total{route!="/ready"})',
+        'sum(pyrunner_http_requests_total{route!~"/livez|/ready|/metrics"})',
+    ],
+)
+def test_a_figure_that_nobody_tells_would_be_seen(expression: str, told: dict[str, list[dict[str, str]]]) -> None:
+    (wrong,) = selectors(promql_parser.parse(expression))
     assert wrong.name in told
     assert not all(is_told(matcher, told[wrong.name]) for matcher in wrong.matchers.matchers)

@@ -12,7 +12,7 @@ import nats
 import pytest
 
 from tests.conftest import until
-from tests.deploy.manifests import DEPLOY, ENVIRONMENT
+from tests.deploy.manifests import DEPLOY, ENVIRONMENT, manifests
 
 pytestmark = pytest.mark.skipif(not shutil.which("nats-server"), reason="needs nats-server")
 CONFIGURATION = DEPLOY / "nats.conf"
@@ -66,6 +66,12 @@ def test_nats_accepts_its_configuration() -> None:
 
 def test_it_does_not_start_without_a_password() -> None:
     done = check()
+    assert done.returncode != 0 and "NATS_PASSWORD" in done.stderr
+
+
+def test_it_does_not_start_with_the_example_of_a_password() -> None:
+    """Whoever applies the example as it is must not let in everybody who has read it."""
+    done = check(NATS_PASSWORD=manifests()["Secret/nats"]["stringData"]["password"])
     assert done.returncode != 0 and "NATS_PASSWORD" in done.stderr
 
 

@@ -1,10 +1,18 @@
 """What the deployments set: names that are settings, values that fit each other, and patience enough."""
 
+import math
+import re
+import shlex
+from itertools import pairwise
+
 import pytest
 
+from sandbox.limits import MIB, SOURCE_CHARS
+from server.body import MOST_BYTES
 from server.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.manifests import (
+    KUBERNETES,
     compose_environment,
     deployed,
     environment,
@@ -18,7 +26,9 @@ from tests.deploy.manifests import (
 
 NODES = ["Deployment/node", "compose/node"]
 GATEWAYS = ["Deployment/gateway", "compose/gateway"]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 _OWN_MIB = 500 + 64  # the server, its zygotes and warm workers, the cache of submissions: docs/operations.md
+_CODE_MIB = 4 * SOURCE_CHARS / MIB  # of each run that waits
 _VALGRIND_MIB = 528  # of each submission, besides its program and twice that
 
 
@@ -74,19 +84,38 @@ def test_a_gateway_and_its_nodes_have_the_same_limits(gateway: str, node: str) -
     assert {name: getattr(here, name) for name in shared} == {name: getattr(there, name) for name in shared}
 
 
-@pytest.mark.parametrize("name", NODES)
-def test_the_memory_of_a_node_covers_the_worst_case(name: str) -> None:
-    settings = deployed(name).settings
+def worst_mib(settings: Settings) -> float:
+    """What a node may come to hold, but for the executions that wait for busy sessions."""
     scratch_mib = 512
     streams_mib = 4 * settings.output_limit_kb / 1024 + 4  # of each session and run
-    worst = (
+    return (
         _OWN_MIB
         + scratch_mib
         + settings.max_sessions * (settings.memory_limit_mb + streams_mib)
         + settings.runs_at_once * (settings.run_max_memory_limit_mb + streams_mib)
+        + settings.run_queue_size * _CODE_MIB
         + settings.submissions_at_once * (3 * settings.submit_max_memory_limit_mb + _VALGRIND_MIB)
     )
-    assert worst <= deployed(name).memory_mib
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_memory_of_a_node_covers_the_worst_case(name: str) -> None:
+    assert worst_mib(deployed(name).settings) <= deployed(name).memory_mib
+
+
+def test_operations_reckons_with_the_node_of_the_manifests() -> None:
+    node = deployed("Deployment/node")
+    assert f"so {worst_mib(node.settings):,.0f} of their {node.memory_mib:,.0f} MiB" in OPERATIONS
+
+
+def test_the_memory_of_the_single_container_covers_the_worst_case() -> None:
+    (command,) = re.findall(r"^docker run (.*\\\n(?:.*\\\n)*.*) pyrunner$", OPERATIONS, re.MULTILINE)
+    words = shlex.split(command)
+    told = dict(pairwise(words))
+    settings = settings_of(dict(value.split("=") for option, value in pairwise(words) if option == "-e"))
+    assert settings.run_concurrency == settings.submit_concurrency == int(told["--cpus"])
+    assert worst_mib(settings) <= quantity(told["--memory"].upper() + "i") / 2**20
+    assert f"{worst_mib(settings):,.0f} MiB" in OPERATIONS
 
 
 def test_no_more_runs_at_once_than_processors() -> None:
@@ -95,6 +124,24 @@ def test_no_more_runs_at_once_than_processors() -> None:
     for name, cpus in (("Deployment/node", quantity(node["cpu"])), ("compose/node", services()["node"]["cpus"])):
         settings = deployed(name).settings
         assert 0 < settings.run_concurrency <= cpus and 0 < settings.submit_concurrency <= cpus
+
+
+def test_a_full_queue_of_submissions_calls_for_all_nodes() -> None:
+    spec = manifests()["ScaledObject/node"]["spec"]
+    lag = int(spec["triggers"][0]["metadata"]["lagThreshold"])
+    assert deployed("Deployment/gateway").settings.submit_queue_size / lag >= spec["maxReplicaCount"]
+
+
+def test_the_trigger_for_places_is_what_the_alert_says() -> None:
+    (threshold,) = re.findall(r'`threshold: "(\d+)"`', OPERATIONS)
+    assert int(threshold) == 0.85 * deployed("Deployment/node").settings.max_sessions
+
+
+def test_a_proxy_lets_the_largest_body_through() -> None:
+    gateway = (KUBERNETES / "gateway.yaml").read_text()
+    told = re.findall(r"(?:proxy-body-size:|client_max_body_size) (\d+)m", OPERATIONS)
+    told += re.findall(r"let (\d+) MiB through", OPERATIONS) + re.findall(r"bodies of (\d+) MiB through", gateway)
+    assert told == [str(math.ceil(MOST_BYTES / MIB))] * 4
 
 
 def test_no_manifest_lets_the_wall_have_gaps() -> None:
