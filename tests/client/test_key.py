@@ -49,7 +49,7 @@ def test_the_key_is_read_from_the_environment(keyed: Server, monkeypatch: pytest
         run_once(keyed.url, "1", key="another")
 
 
-@pytest.mark.parametrize("key", [None, "", "x", TOKEN[:-1]])
+@pytest.mark.parametrize("key", [None, "", "x", TOKEN[:-1]], ids=["none", "empty", "x", "cut"])
 def test_without_the_right_key_nothing_runs(keyed: Server, key: str | None) -> None:
     with pytest.raises(Unauthorized, match="Authorization: Bearer KEY"):
         Session(keyed.url, key=key).run("1")

@@ -119,6 +119,7 @@ def test_what_is_malformed_is_told_by_its_place_and_not_repeated(entry: str, tmp
 @pytest.mark.parametrize(
     ("second", "sentence"),
     [(f"ada:{DIGEST}", "has the name of a key before it"), (f"bob:{ENTRY[4:]}", "has the token of a key before it")],
+    ids=["name", "token"],
 )
 def test_names_and_tokens_are_those_of_one_key(second: str, sentence: str, tmp_path: Path) -> None:
     file = tmp_path / "keys"
@@ -129,7 +130,7 @@ def test_names_and_tokens_are_those_of_one_key(second: str, sentence: str, tmp_p
         read(ENTRY, str(file))
 
 
-@pytest.mark.parametrize("listed", [" ", ",", f"{ENTRY},", " , "])
+@pytest.mark.parametrize("listed", [" ", ",", f"{ENTRY},", " , "], ids=["space", "comma", "end", "both"])
 def test_a_setting_without_keys_is_no_open_door(listed: str) -> None:
     with pytest.raises(KeysError, match="API_KEYS: entry"):
         read(listed)
@@ -284,7 +285,9 @@ def test_what_is_not_one_key_is_none(keyed: Server, header: bytes) -> None:
     assert TOKEN.encode() not in answer
 
 
-@pytest.mark.parametrize("where", [f"/sessions?key={TOKEN}", f"/sessions?Authorization=Bearer%20{TOKEN}"])
+@pytest.mark.parametrize(
+    "where", [f"/sessions?key={TOKEN}", f"/sessions?Authorization=Bearer%20{TOKEN}"], ids=["key", "Authorization"]
+)
 def test_a_key_in_the_address_is_none(keyed: Server, where: str) -> None:
     assert keyed.http.get(keyed.url + where, timeout=10).status_code == 401
 
