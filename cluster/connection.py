@@ -115,7 +115,7 @@ class Connection:
 
 
 class _Client(Client):
-    """The library's, with two mistakes mended."""
+    """The library's, with three mistakes mended."""
 
     async def _process_op_err(self, e: Exception) -> None:
         # What is not sent yet is dropped: it would be written to the closed socket, and nobody be told of the loss.
@@ -129,6 +129,14 @@ class _Client(Client):
         self._pending.append(PING_PROTO)
         self._pending_data_size += len(PING_PROTO)
         await self._flush_pending()
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        # Who is cancelled while it waits for much to be sent is cancelled: the library forgets it.
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await super()._flush_pending(force_flush)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _until_closed(client: Client, lost: asyncio.Event) -> None:

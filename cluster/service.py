@@ -105,10 +105,12 @@ class Service:
     async def _go_up(self, client: Client) -> None:
         await self.exchange.go_up(client)
         self._client = client
-        if not self.draining:
-            self._everyone = await client.subscribe(subjects.EVERYONE, cb=self._on_everyone)
         for session_id in self.node.sessions.ids():
             self._listen(client, session_id)
+        if self._listening:
+            await asyncio.wait(self._listening.values())
+        if not self.draining:  # who has it answer finds its sessions
+            self._everyone = await client.subscribe(subjects.EVERYONE, cb=self._on_everyone)
         self._groups.go_up(client)
         if not self.draining:
             self._backlog.go_up(client)

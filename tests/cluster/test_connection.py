@@ -106,4 +106,5 @@ def test_who_sends_much_to_a_nats_server_that_is_frozen_is_refused(start: Start,
     finally:
         nats.process.send_signal(signal.SIGCONT)
     until(lambda: requests.get(f"{fleet.gateway.url}/readyz", timeout=5).status_code == 200)
+    fleet.wait_ready()
     assert fleet.gateway.execute("1 + 1", ids[0])["result"] == "2"

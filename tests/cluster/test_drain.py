@@ -107,6 +107,21 @@ def test_a_gateway_does_not_wait_for_ever(start: Start) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+def test_submissions_that_do_not_end_before_their_gateway_are_refused(start: Start) -> None:
+    fleet = start(gateways=2, nodes=1, DRAIN_SECONDS=1)
+    hangs = {"code": "int f(void) { for (;;) ; }", "tests": "assert(f());", "timeout": 60, "perTestTimeout": 60}
+    submission = ask(fleet.gateway, "/submit", **hangs)
+    until(lambda: fleet.nodes[0].health()["submissions"]["active"])
+    fleet.gateway.process.terminate()
+    with submission.getresponse() as answer:
+        assert answer.status == 503 and answer.headers["Retry-After"]
+        assert "shutting down" in json.loads(answer.read())["error"]
+    submission.close()
+    assert fleet.gateway.process.wait(10) == 0
+    until(lambda: not fleet.nodes[0].health()["submissions"]["active"] and fleet.nats.backlog() == 0)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
 def test_submissions_that_wait_outlive_all_nodes_that_drain(start: Start) -> None:
     """More nodes stop in turn than a submission may be delivered times: none of them was lost."""
     fleet = start(nodes=1, SUBMIT_CONCURRENCY=1, DRAIN_SECONDS=20)

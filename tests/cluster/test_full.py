@@ -1,14 +1,19 @@
 """Full nodes, full queues, no nodes, and a NATS that can do less."""
 
+import asyncio
 import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nats as nats_client
 import pytest
 import requests
+from nats.aio.msg import Msg
 
+from cluster import subjects
+from cluster.letters import Kind
 from tests.cluster.conftest import Start
 from tests.cluster.fleet import Fleet, Nats, ask, post, refusal
 from tests.conftest import until
@@ -116,6 +121,45 @@ def test_without_nodes_all_is_refused_and_the_first_node_does_it(start: Start) -
     assert gateway.run("print(1)")["stdout"] == "1\n"
     if shutil.which("gcc"):
         assert post(gateway, "/submit", **ADD).json()["output"] == "ASSERT PASSED!\n"
+
+
+def test_nodes_that_cannot_have_workers_are_not_told_as_full(start: Start) -> None:
+    fleet = start(nodes=0)
+
+    async def answer_for_a_node() -> None:
+        client = await nats_client.connect(fleet.nats.url)
+        vitals = json.dumps({"workers": {"plain": "loading"}, "most_sessions": 40}).encode()
+
+        async def answer(message: Msg) -> None:
+            if message.data[:1] == Kind.ERRAND:
+                await client.publish(message.reply, Kind.ANSWER + vitals)
+
+        await client.subscribe(subjects.EVERYONE, cb=answer)
+        await client.flush()
+        for path in ("/execute", "/run"):
+            answered = await asyncio.to_thread(post, fleet.gateway, path, code="1")
+            assert "workers" in refusal(answered, 503)
+        await client.close()
+
+    asyncio.run(answer_for_a_node())
+
+
+def test_a_run_that_takes_its_nodes_with_it_is_given_up(start: Start) -> None:
+    fleet = start(nodes=4, RUN_CONCURRENCY=1)
+    poison = ask(fleet.gateway, "/run", code=LOOPS, timeout=60)
+
+    def running() -> list[int]:
+        living = fleet.living(fleet.nodes)
+        return [fleet.nodes.index(node) for node in living if node.health()["runs"]["active"]]
+
+    for _ in range(3):
+        (node,) = until(running)
+        fleet.nodes[node].stop(9)
+    with poison.getresponse() as answer:
+        assert answer.status == 503 and "3 nodes were lost" in json.loads(answer.read())["error"]
+    poison.close()
+    assert running() == []
+    assert fleet.gateway.run("print(1)")["stdout"] == "1\n"
 
 
 def test_without_jetstream_only_submissions_are_refused(tmp_path: Path, needs_nats: None) -> None:

@@ -1,6 +1,7 @@
 """Keys where there are gateways and nodes: a session is its key's alone, and what is used is charged."""
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,10 @@ from server.keys import new_key
 from tests.cluster.fleet import Fleet, Nats
 from tests.conftest import Server, until
 
-LIMITS = {"ada": "", "bob": "", "five": ":sessions=5", "two": ":sessions=2", "busy": ":cpu=1", "away": ":cpu=1"}
+LIMITS = {
+    **{"ada": "", "bob": "", "five": ":sessions=5", "two": ":sessions=2", "left": ":sessions=2"},
+    **{"busy": ":cpu=1", "away": ":cpu=1", "reader": ":cpu=1"},
+}
 MADE = {name: new_key(name) for name in LIMITS}
 
 
@@ -131,6 +135,31 @@ def test_who_leaves_a_run_is_charged(fleet: Fleet) -> None:
         body = json.dumps({"code": "while True: pass", "timeout": 20})
         requests.post(f"{gateway.url}/run", data=body, headers=headers, timeout=1.4)
     until(lambda: ask(gateway, "away", "POST", "/run", {"code": "1"}).status_code == 429)
+
+
+def test_who_leaves_a_stream_is_charged(fleet: Fleet) -> None:
+    body = {"code": "while True: print(sum(range(10_000)), flush=True)", "timeout": 20}
+    headers = {"Authorization": f"Bearer {MADE['reader'][0]}", "Accept": "text/event-stream"}
+    nowhere = {"code": "1", "id": "00000000-0000-4000-8000-000000000000"}
+    with requests.post(f"{fleet.gateway.url}/execute", json=body, headers=headers, stream=True, timeout=30) as answer:
+        assert answer.status_code == 200
+        time.sleep(1.4)  # it computes, and nothing is read
+    until(lambda: ask(fleet.gateway, "reader", "POST", "/execute", nowhere).status_code == 429)
+    close_all(fleet.gateway, "reader")
+
+
+def test_who_leaves_before_there_was_a_place_opens_no_session(fleet: Fleet) -> None:
+    """A gateway asks the nodes how many sessions the key has, and its client leaves meanwhile."""
+    body = json.dumps({"code": "while True: pass", "timeout": 20})
+    head = f"Host: localhost\r\nAuthorization: Bearer {MADE['left'][0]}\r\nContent-Type: application/json\r\n"
+    host, _, port = fleet.gateway.url.removeprefix("http://").partition(":")
+    for _ in range(4):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(f"POST /execute HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            time.sleep(0.03)
+    assert execute(fleet.gateway, "left", "6 * 7")["result"] == "42"
+    assert len(ask(fleet.gateway, "left", "GET", "/sessions").json()["sessions"]) == 1
+    close_all(fleet.gateway, "left")
 
 
 def test_nodes_ask_for_no_key(fleet: Fleet) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from cluster.letters import Kind
 from tests.cluster.conftest import Start
@@ -128,4 +129,29 @@ def test_rubbish_in_the_stream_of_submissions(fleet: Fleet) -> None:
         f"{fleet.gateway.url}/submit", json={"code": "int f(void) { return 1; }", "tests": "assert(f());"}, timeout=30
     )
     assert answer.status_code in (200, 503)
+    unfaulted(fleet)
+
+
+def test_a_submission_that_makes_a_node_fail_is_refused_once(fleet: Fleet) -> None:
+    async def hand_in() -> bytes:
+        async with connected(fleet) as client:
+            heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def take(message: Msg) -> None:
+                await heard.put(message.data)
+                if message.data[:1] == Kind.TAKEN:
+                    await client.publish(message.reply, Kind.GO_ON + b'{"code": 7}', "pyrunner.at.00.1")
+
+            await client.subscribe("pyrunner.at.00.1", cb=take)
+            await client.publish("pyrunner.submissions", json.dumps({"reply": "pyrunner.at.00.1"}).encode())
+            async with asyncio.timeout(20):
+                while (letter := await heard.get())[:1] != Kind.REFUSED:
+                    pass
+            return letter
+
+    fleet.gateway.health()  # there is a stream
+    assert asyncio.run(hand_in()) == Kind.REFUSED + b'{"kind": null}'
+    until(lambda: fleet.nats.backlog() == 0)
+    (node,) = fleet.nodes
+    assert node.log.read_text().count("a submission could not be judged") == 1
     unfaulted(fleet)

@@ -104,7 +104,11 @@ def test_calls_in_flight_are_told(fleet: Fleet) -> None:
 def test_submissions_that_wait_for_a_node_are_told(start: Callable[..., Fleet]) -> None:
     fleet = start(nodes=1, SUBMIT_CONCURRENCY=1, SUBMIT_QUEUE_SIZE=7)
     gateway, (node,) = fleet.gateway, fleet.nodes
-    slow = {"code": "#include <unistd.h>\nint f(void) { sleep(2); return 1; }", "tests": "assert(f());"}
+    slow = {
+        "code": "#include <unistd.h>\nint f(void) { sleep(1); return 1; }",
+        "tests": "assert(f());",
+        "valgrind": False,
+    }
     connections = [ask(gateway, "/submit", **slow) for _ in range(3)]
     until(lambda: value(scrape(gateway), "pyrunner_queue_waiting", queue="submissions") == 2)
     told = gateway.health()["submissions"]
