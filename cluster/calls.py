@@ -68,13 +68,11 @@ class Exchange:
     def go_down(self) -> None:
         """The connection is lost, and every conversation with it."""
         self._client = None
-        for talk in list(self._talks.values()):
-            talk.fail(Unreachable(_LOST))
+        self._fail_all(_LOST)
 
     def give_up(self) -> None:
         """Say and hear no more: who does not read would be waited for."""
-        for talk in list(self._talks.values()):
-            talk.fail(Unreachable(_GIVEN_UP))
+        self._fail_all(_GIVEN_UP)
 
     def talk(self, peer: str | None = None) -> "Conversation":
         """A conversation with whoever listens at `peer`, or is the first to answer. A context manager."""
@@ -115,6 +113,10 @@ class Exchange:
                 await self.send(message.reply, Kind.GONE if talk is None else Kind.PONG)
             except Unreachable:
                 return  # then it has learnt that too
+
+    def _fail_all(self, why: str) -> None:
+        for talk in list(self._talks.values()):
+            talk.fail(Unreachable(why))
 
     async def _on_message(self, message: Msg) -> None:
         await self.hand_over(self._talks.get(message.subject), message)

@@ -12,6 +12,7 @@ from typing import Any
 
 import nats.errors
 from nats.aio.client import PING_PROTO, Client
+from nats.aio.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +138,14 @@ class _Client(Client):
         await super()._flush_pending(force_flush)
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+async def leave(subscription: Subscription) -> None:
+    """Hear no more there; what has arrived already is still answered."""
+    try:
+        await subscription.drain()  # type: ignore[no-untyped-call]
+    except (nats.errors.Error, OSError) as error:
+        log.debug("NATS: %s", error)  # the connection is lost, and the subscription with it
 
 
 async def _until_closed(client: Client, lost: asyncio.Event) -> None:

@@ -9,7 +9,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from cluster.connection import leave
 from cluster.subjects import QUEUE_GROUP
+from cluster.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ class Groups:
         self._on_message = on_message
         self._client: Client | None = None
         self._joined: dict[str, Subscription] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving = Tasks()
         self.changed = asyncio.Event()
 
     def go_up(self, client: Client) -> None:
@@ -56,16 +58,6 @@ class Groups:
     async def _adjust(self, client: Client) -> None:
         wanted, joined = self._wanted(), self._joined  # it is another one, should the connection be lost meanwhile
         for subject in joined.keys() - wanted:
-            leaving = asyncio.create_task(_leave(joined.pop(subject)), name="leave a queue group")
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leaving.begin(leave(joined.pop(subject)), "leave a queue group")
         for subject in wanted - joined.keys():
             joined[subject] = await client.subscribe(subject, QUEUE_GROUP, self._on_message)
-
-
-async def _leave(subscription: Subscription) -> None:
-    """What has arrived already is still answered."""
-    try:
-        await subscription.drain()  # type: ignore[no-untyped-call]
-    except (nats.errors.Error, OSError) as error:
-        log.debug("NATS: %s", error)  # the connection is lost, and the membership with it

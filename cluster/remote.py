@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from cluster.connection import Connection
 from cluster.errors import Lost, Silent, Unreachable
 from cluster.letters import Kind, Letter
 from cluster.submissions import NO_NODE, RemoteJudge
+from cluster.tasks import Tasks
 from cluster.turns import QueueFull
 from cluster.vitals import Vitals, together
 from sandbox.outcome import Error, Outcome, Printed, RunOutcome
@@ -83,7 +85,7 @@ class Switchboard:
     def __init__(self, exchange: Exchange, connection: Connection) -> None:
         self._exchange = exchange
         self._connection = connection
-        self._parting: set[asyncio.Task[None]] = set()
+        self._parting = Tasks()
         self._callers: set[Caller] = set()
         self.draining = False
 
@@ -135,9 +137,7 @@ class Switchboard:
     def part(self, talk: Conversation) -> None:
         """Tell the other end that nobody waits for the answer any more, without waiting for that."""
         if talk.peer is not None:
-            parting = asyncio.create_task(_say_left(talk))
-            self._parting.add(parting)
-            parting.add_done_callback(self._parting.discard)
+            self._parting.begin(_say_left(talk), "say that nobody waits")
 
     def enter(self, caller: "Caller") -> None:
         self._callers.add(caller)
@@ -278,32 +278,23 @@ class RemoteSessions:
 
     async def execute(self, execution: Execution, session_id: str | None, owner: str | None = None) -> Outcome:
         """Run it in the session of that id, wherever that is, or in a new one on any node that has a place."""
-        errand = _errand("execute", execution, owner)
-        silent = False
-        for _ in range(_TRIES):
-            with self._board.caller(execution, session_id) as caller:
-                try:
-                    await self._ask_for(caller, session_id, errand)
-                    return letters.OUTCOME.validate_json(await caller.answer())
-                except (MaxSessionsReached, Draining):
-                    if not caller.taken or session_id is not None or caller.has_left:
-                        raise  # else it has filled up since it said that it had a place
-                except Silent:
-                    silent = True
-                    execution.is_slow()
-                    if caller.has_left:
-                        return await self._after_loss(caller, owner)
-                except SessionNotFound:
-                    raise await self._board.not_found(caller.id, owner) from None
-                except Lost:
-                    return await self._after_loss(caller, owner)
-        raise Unreachable(_SILENT) if silent else MaxSessionsReached(None)
+        async with aclosing(self._told("execute", execution, session_id, owner)) as events:
+            async for event in events:
+                if isinstance(event, Outcome):
+                    return event
+        raise AssertionError("the last event is the outcome")
 
-    async def stream(
+    def stream(
         self, execution: Execution, session_id: str | None, owner: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """The same, told as it happens."""
-        errand = _errand("stream", execution, owner)
+        return self._told("stream", execution, session_id, owner)
+
+    async def _told(
+        self, do: str, execution: Execution, session_id: str | None, owner: str | None
+    ) -> AsyncGenerator[Event, None]:
+        """What is told of it, the Outcome last."""
+        errand = letters.errand(do, code=execution.code, stdin=execution.stdin, wall_s=execution.wall_s, owner=owner)
         silent = False
         for _ in range(_TRIES):
             with self._board.caller(execution, session_id) as caller:
@@ -319,9 +310,10 @@ class RemoteSessions:
                     return
                 except (MaxSessionsReached, Draining):
                     if not caller.taken or session_id is not None or caller.has_left:
-                        raise
+                        raise  # else it has filled up since it said that it had a place
                 except Silent:
                     silent = True
+                    execution.is_slow()
                     if caller.has_left:
                         yield await self._after_loss(caller, owner)
                         return
@@ -404,10 +396,6 @@ class RemoteSessions:
         if caller.taken:
             return Outcome(caller.id, Printed(), False, Error.CRASHED, "the node that it was on was lost")
         raise await self._board.not_found(caller.id, owner) from None
-
-
-def _errand(do: str, execution: Execution, owner: str | None) -> bytes:
-    return letters.errand(do, code=execution.code, stdin=execution.stdin, wall_s=execution.wall_s, owner=owner)
 
 
 class RemoteRuns:

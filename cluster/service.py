@@ -7,26 +7,25 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from cluster import letters, subjects
 from cluster.calls import Conversation, Exchange, Watch, watched
-from cluster.connection import Connection
+from cluster.connection import Connection, leave
 from cluster.context import REQUEST, SESSION
 from cluster.errors import Lost, Unreachable
 from cluster.groups import Groups
 from cluster.letters import KINDS, Kind
 from cluster.node import Node
 from cluster.submissions import Backlog, Observer
+from cluster.tasks import Tasks
 from cluster.vitals import Vitals
 from sandbox.outcome import Outcome
 from sandbox.wire import Errand
@@ -53,7 +52,7 @@ class Service:
         self._client: Client | None = None
         self._everyone: Subscription | None = None
         self._talks: dict[str, Conversation] = {}  # by the address of who asked
-        self._work: set[asyncio.Task[None]] = set()
+        self._work = Tasks()
         self._listening: dict[str, asyncio.Task[Subscription]] = {}  # to each session
         self._asked: dict[str, set[asyncio.Task[None]]] = {}  # of each session
 
@@ -78,8 +77,7 @@ class Service:
         self._backlog.stop()
         await self.node.__aexit__(kind, error, trace)
         await self._backlog.until_idle()
-        while self._work:  # what was still running has its answer now
-            await asyncio.wait(self._work)
+        await self._work.all_ended()  # what was still running has its answer now
         await self.connection.__aexit__()
 
     def drain(self, seconds: float) -> None:
@@ -89,14 +87,13 @@ class Service:
         self._backlog.stop()
         self._groups.changed.set()
         if self._everyone is not None:
-            self._begin(self._stop_hearing(self._everyone))
+            self._work.begin(leave(self._everyone), "hear no more")
 
     async def until_idle(self) -> None:
         """Wait until nothing runs, and all answers are out."""
         await self.node.until_idle()
         await self._backlog.until_idle()
-        while self._work:
-            await asyncio.wait(self._work)
+        await self._work.all_ended()
 
     async def vitals(self) -> Vitals:
         """How this node is."""
@@ -141,7 +138,7 @@ class Service:
         if session.obituary is None:
             self._listen(self._client, session.id)
         else:
-            self._begin(self._stop_listening(session.id))
+            self._work.begin(self._stop_listening(session.id), "hear a session no more")
 
     def _listen(self, client: Client, session_id: str) -> None:
         if session_id in self._listening:  # it was opened while the connection went up
@@ -159,14 +156,7 @@ class Service:
         if listening is not None:
             await asyncio.wait([listening])
             if listening.exception() is None:
-                await self._stop_hearing(listening.result())
-
-    async def _stop_hearing(self, subscription: Subscription) -> None:
-        """What has arrived already is still answered."""
-        try:
-            await subscription.drain()  # type: ignore[no-untyped-call]
-        except (nats.errors.Error, OSError) as error:
-            log.debug("NATS: %s", error)  # the connection is lost, and the address with it
+                await leave(listening.result())
 
     async def _on_session_letter(self, session_id: str, message: Msg) -> None:
         talk = self._talks.get(message.reply)
@@ -181,17 +171,11 @@ class Service:
             log.warning("a letter that no gateway sends came to %s", message.subject)
             return
         talk = self._talks[message.reply] = self.exchange.talk(message.reply)
-        task = self._begin(self._serve(talk, message, session_id))
+        task = self._work.begin(self._serve(talk, message, session_id), "errand")
         if session_id is not None:
             asked = self._asked.setdefault(session_id, set())
             asked.add(task)
             task.add_done_callback(partial(self._forget, session_id))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="errand")
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
-        return task
 
     def _forget(self, session_id: str, task: asyncio.Task[None]) -> None:
         asked = self._asked[session_id]
@@ -264,7 +248,7 @@ class Service:
         execution = _execution(code, stdin, wall_s)
         talk.when_ended(execution.abandon)
         if session_id is None and owner is not None:  # whose sessions may be counted
-            execution.on_open = lambda: self._begin(self._say_opened(talk))
+            execution.on_open = lambda: self._work.begin(self._say_opened(talk), "say that it counts")
         began = time.monotonic()
         with Watch(talk) as watch:
             if streamed:

@@ -26,6 +26,7 @@ from cluster.context import REQUEST
 from cluster.errors import Lost, Unreachable
 from cluster.letters import Kind
 from cluster.node import Node
+from cluster.tasks import Tasks
 from cluster.turns import QueueFull
 from cluster.vitals import Queue
 from judge.errors import Draining, Unavailable
@@ -83,7 +84,7 @@ class RemoteJudge:
         self.most_waiting = most_submissions
         self._stream: JetStreamContext | None = None
         self._waiting: dict[int, Conversation] = {}  # by the number in the stream
-        self._parting: set[asyncio.Task[None]] = set()
+        self._parting = Tasks()
         self.draining = False
 
     async def go_up(self, client: Client) -> None:
@@ -188,9 +189,7 @@ class RemoteJudge:
 
     def _part(self, talk: Conversation, number: int) -> None:
         """Nobody waits for it any more: take it out of the stream, and tell who judges it."""
-        parting = asyncio.create_task(self._leave(talk, number), name="leave a submission")
-        self._parting.add(parting)
-        parting.add_done_callback(self._parting.discard)
+        self._parting.begin(self._leave(talk, number), "leave a submission")
 
     async def _leave(self, talk: Conversation, number: int) -> None:
         try:
@@ -217,7 +216,7 @@ class Backlog:
         self._node = node
         self._observe = observe
         self._fetchers: list[asyncio.Task[None]] = []
-        self._judging: set[asyncio.Task[None]] = set()
+        self._judging = Tasks()
 
     def go_up(self, client: Client) -> None:
         """Fetch from a new connection: as many at once as there are turns."""
@@ -232,8 +231,7 @@ class Backlog:
 
     async def until_idle(self) -> None:
         """Wait until all that was fetched is judged and told."""
-        while self._judging:
-            await asyncio.wait(self._judging)
+        await self._judging.all_ended()
 
     async def _fetch(self, client: Client) -> None:
         stream = client.jetstream(timeout=_JETSTREAM_S)
@@ -258,10 +256,7 @@ class Backlog:
             (message,) = await waiting.fetch(1, timeout=_FETCH_S)
         except TimeoutError:
             return
-        judging = asyncio.create_task(self._judge(message), name="fetched submission")
-        self._judging.add(judging)
-        judging.add_done_callback(self._judging.discard)
-        await asyncio.wait([judging])
+        await asyncio.wait([self._judging.begin(self._judge(message), "fetched submission")])
 
     async def _judge(self, message: Msg) -> None:
         """Judge one, if anybody waits for it still."""

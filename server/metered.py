@@ -113,8 +113,7 @@ class _Sessions:
     async def _place_of(self, key: Key, execution: Execution) -> AsyncIterator[None]:
         """A place for the session that is opened inside. One after another for each key, until it can be counted."""
         opening = self._opening[key.name]
-        if opening.locked():
-            execution.is_slow()
+        execution.is_slow()  # others may be waited for, and nodes asked
         async with _Held(opening) as held:
             if await self._sessions.count(key.name) >= key.quota.sessions:
                 raise await self._no_place(key)
