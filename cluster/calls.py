@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from cluster import subjects
-from cluster.errors import Lost, Unreachable
+from cluster.errors import Lost, Stuck, Unreachable
 from cluster.letters import KINDS, Kind, Letter
 
 log = logging.getLogger(__name__)
@@ -192,11 +192,11 @@ class Conversation:
         return self._letters.popleft()
 
     async def probe(self) -> None:
-        """Ask whether the other end is there. Raises Unreachable if it has not answered for long."""
+        """Ask whether the other end is there. Raises Stuck if it has not answered for long, Unreachable."""
         if self.peer is None:
             return
         if self._loop.time() - self._heard > _SILENT_S:
-            raise Unreachable(_STUCK)
+            raise Stuck(_STUCK)
         await self.say(Kind.PROBE)
 
     def begin_again(self, peer: str) -> None:

@@ -297,8 +297,9 @@ class Service:
         if not message.reply:
             return
         try:
-            if KINDS.get(message.data[:1]) is Kind.PROBE:
-                await self.exchange.send(message.reply, Kind.PONG)
+            if KINDS.get(message.data[:1]) is Kind.PROBE:  # by a submission that waits
+                if self.node.judge.is_ready:
+                    await self.exchange.send(message.reply, Kind.PONG)
                 return
             for answer in await self._tell(**json.loads(message.data[1:])):
                 await self.exchange.send(message.reply, Kind.ANSWER, answer)

@@ -23,7 +23,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolic
 from cluster import letters, subjects
 from cluster.calls import PROBE_S, Conversation, Exchange, watched
 from cluster.context import REQUEST
-from cluster.errors import Lost, Unreachable
+from cluster.errors import Lost, Stuck, Unreachable
 from cluster.letters import Kind
 from cluster.node import Node
 from cluster.tasks import Tasks
@@ -46,6 +46,7 @@ _RETRY_S = 0.5
 _JETSTREAM_S = 3.0
 _WAITING_PROBE_S = 2.0  # everyone answers these
 _STREAM_FULL = 10077  # JetStream's number for a stream that has its most messages
+_NO_JUDGE = "no node can judge submissions: gcc or valgrind is not there, or cannot be started; see the nodes' logs"
 NO_NODE = "no node is connected: start one with --role node, and try again"
 _NO_JETSTREAM = "submissions cannot be taken: NATS has no JetStream (nats-server -js)"
 
@@ -177,6 +178,10 @@ class RemoteJudge:
                 given_to, talk.probe_s = None, _WAITING_PROBE_S  # the node was lost: another one gets it
                 talk.begin_again(subjects.EVERYONE)
                 continue
+            except Stuck:
+                if given_to is None:
+                    raise Unreachable(_NO_JUDGE) from None
+                raise
             match letter.kind:
                 case Kind.TAKEN:
                     if talk.peer != given_to:

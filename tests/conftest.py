@@ -144,8 +144,8 @@ def command(process: psutil.Process) -> str:
         return ""
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Wait for a condition; its first true value."""
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Wait for a condition; its first true value. The machine may be busy: what must be fast has a bound of its own."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"

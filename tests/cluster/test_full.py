@@ -144,6 +144,15 @@ def test_nodes_that_cannot_have_workers_are_not_told_as_full(start: Start) -> No
     asyncio.run(answer_for_a_node())
 
 
+def test_where_no_node_has_a_compiler_submissions_are_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    fleet = start(nodes=1)
+    until(lambda: fleet.nodes[0].health()["submissions"]["unavailable"])
+    assert "no node can judge" in refusal(post(fleet.gateway, "/submit", **ADD), 503)
+    until(lambda: fleet.nats.backlog() == 0)
+    assert fleet.gateway.execute("6 * 7")["result"] == "42"
+
+
 def test_a_run_that_takes_its_nodes_with_it_is_given_up(start: Start) -> None:
     fleet = start(nodes=4, RUN_CONCURRENCY=1)
     poison = ask(fleet.gateway, "/run", code=LOOPS, timeout=60)

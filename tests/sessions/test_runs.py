@@ -77,7 +77,11 @@ def answers(server: Server) -> dict[str, dict[str, Any]]:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         told = dict(zip(ALL, pool.map(give, ALL), strict=True))
-    until(lambda: at_rest(server))
+    try:
+        until(lambda: at_rest(server))
+    except AssertionError:
+        processes = [(process.pid, process.status()) for process in server.worker_processes()]
+        raise AssertionError(f"not at rest: {server.health()} {processes} {server.log.read_text()}") from None
     until(lambda: descriptors(server) <= before)
     return told
 
