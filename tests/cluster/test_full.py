@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,13 +17,23 @@ from cluster import subjects
 from cluster.letters import Kind
 from tests.cluster.conftest import Start
 from tests.cluster.fleet import Fleet, Nats, ask, post, refusal
-from tests.conftest import until
+from tests.conftest import Server, until
 from tests.events import Events, told
 
 LOOPS = "while True: pass"
 HANGS = {"code": "int f(void) { for (;;) ; }", "tests": "assert(f());", "timeout": 60, "perTestTimeout": 60}
 ADD = {"code": "int add(int a, int b) { return a + b; }", "tests": "assert(add(1, 2) == 3);"}
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+
+
+def busy(fleet: Fleet, queue: str) -> list[Server]:
+    """The nodes that live and do something of that kind."""
+    return [node for node in fleet.living(fleet.nodes) if node.health()[queue]["active"]]
+
+
+def kill_who_does(fleet: Fleet, queue: str) -> None:
+    (node,) = until(lambda: busy(fleet, queue))
+    node.stop(signal.SIGKILL)
 
 
 def test_when_all_nodes_are_full_no_session_is_opened_and_a_free_place_is_used_at_once(start: Start) -> None:
@@ -156,18 +167,12 @@ def test_where_no_node_has_a_compiler_submissions_are_refused(start: Start, monk
 def test_a_run_that_takes_its_nodes_with_it_is_given_up(start: Start) -> None:
     fleet = start(nodes=4, RUN_CONCURRENCY=1)
     poison = ask(fleet.gateway, "/run", code=LOOPS, timeout=60)
-
-    def running() -> list[int]:
-        living = fleet.living(fleet.nodes)
-        return [fleet.nodes.index(node) for node in living if node.health()["runs"]["active"]]
-
     for _ in range(3):
-        (node,) = until(running)
-        fleet.nodes[node].stop(9)
+        kill_who_does(fleet, "runs")
     with poison.getresponse() as answer:
         assert answer.status == 503 and "3 nodes were lost" in json.loads(answer.read())["error"]
     poison.close()
-    assert running() == []
+    assert busy(fleet, "runs") == []
     assert fleet.gateway.run("print(1)")["stdout"] == "1\n"
 
 
@@ -217,20 +222,14 @@ def test_small_letters_carry_long_code_and_long_answers(tmp_path: Path, needs_na
 def test_a_submission_that_takes_its_nodes_with_it_is_given_up(start: Start) -> None:
     fleet = start(nodes=4, SUBMIT_CONCURRENCY=1)
     poison = ask(fleet.gateway, "/submit", **HANGS)
-
-    def judging() -> list[int]:
-        living = fleet.living(fleet.nodes)
-        return [fleet.nodes.index(node) for node in living if node.health()["submissions"]["active"]]
-
     for _ in range(3):
-        (judge,) = until(judging)
-        fleet.nodes[judge].stop(9)
+        kill_who_does(fleet, "submissions")
     with poison.getresponse() as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
         assert "3 nodes were lost" in json.loads(answer.read())["error"]
     poison.close()
     (last,) = fleet.living(fleet.nodes)
-    assert judging() == []
+    assert busy(fleet, "submissions") == []
     until(lambda: fleet.nats.backlog() == 0)
     assert post(fleet.gateway, "/submit", **ADD).json()["output"] == "ASSERT PASSED!\n"
     assert last.health()["submissions"]["active"] == 0
