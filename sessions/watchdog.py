@@ -44,7 +44,6 @@ class Watchdog:
         self.growth_bytes = 0
         self._began = self._loop.time()
         self._limit = self._began + execution.wall_s
-        self._last = self._limit + self._limits.grace_s
         if self._timer is None or execution.wall_s < POLL_S:
             self._look_at(self._began + min(POLL_S, execution.wall_s))
 
@@ -78,16 +77,17 @@ class Watchdog:
         if detail is not None:
             self._session.kill(Error.MEMORY, detail)
             return
-        if now >= self._last:
+        if now < self._limit:
+            self._look_at(min(now + POLL_S, self._limit))
+            return
+        if not self._interrupted:
+            self._interrupted = True
+            self._last = now + self._limits.grace_s  # on a busy machine this look is late
+            self._session.interrupt(Error.TIMEOUT)
+        elif now >= self._last:
             self._session.kill(Error.TIMEOUT, "killed: it did not end when interrupted at its time limit")
             return
-        boundary = self._last
-        if now < self._limit:
-            boundary = self._limit
-        elif not self._interrupted:
-            self._interrupted = True
-            self._session.interrupt(Error.TIMEOUT)
-        self._look_at(min(now + POLL_S, boundary))
+        self._look_at(min(now + POLL_S, self._last))
 
     def _look_at(self, when: float) -> None:
         if self._timer is not None:

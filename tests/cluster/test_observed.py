@@ -110,11 +110,15 @@ def test_submissions_that_wait_for_a_node_are_told(start: Callable[..., Fleet]) 
         "valgrind": False,
     }
     connections = [ask(gateway, "/submit", **slow) for _ in range(3)]
-    until(lambda: value(scrape(gateway), "pyrunner_queue_waiting", queue="submissions") == 2)
-    told = gateway.health()["submissions"]
-    assert (told["active"], told["waiting"], told["max_waiting"]) == (1, 2, 7)
-    assert value(scrape(gateway), "pyrunner_queue_max_waiting", queue="submissions") == 7
+
+    def told() -> tuple[int, int, int]:
+        queue = gateway.health()["submissions"]
+        return queue["active"], queue["waiting"], queue["max_waiting"]
+
+    until(lambda: told() == (1, 2, 7))
     assert value(scrape(node), "pyrunner_queue_active", queue="submissions") == 1
+    assert value(scrape(gateway), "pyrunner_queue_waiting", queue="submissions") == 2
+    assert value(scrape(gateway), "pyrunner_queue_max_waiting", queue="submissions") == 7
     for connection in connections:
         assert answer_on(connection)["run"] is True
     assert value(scrape(gateway), "pyrunner_queue_waiting", queue="submissions") == 0

@@ -373,8 +373,8 @@ def test_a_server_that_goes_while_a_cell_runs(
     typed = book.start("y = 2")
     expect(outputs(typed)).to_contain_text("The server does not answer. Is it running?")
     expect(typed.locator(".cm-content")).to_have_text("y = 2")
-    book.watched.complaints.clear()  # of the browser, about the connection
     book.page.close()
+    book.watched.complaints.clear()  # of the browser, about the connection
 
 
 # --- nothing typed is lost ------------------------------------------------------------------------------------------

@@ -65,7 +65,15 @@ def test_a_start_leaves_nothing_behind_that_git_would_see(clone: Path) -> None:
     ("target", "commands"),
     [
         ("run", ("-m venv .venv", "install", "-r requirements.txt", ".venv/bin/python run.py")),
-        ("test", ("-m venv .venv", "-r requirements-dev.txt", "tests/system-packages", "-m pytest tests")),
+        (
+            "test",
+            (
+                "-m venv .venv",
+                "-r requirements-dev.txt",
+                "tests/system-packages",
+                "-m pytest --numprocesses 2 --dist loadfile tests",
+            ),
+        ),
     ],
 )
 def test_make_does_it_all_from_nothing(clone: Path, target: str, commands: tuple[str, ...]) -> None:
