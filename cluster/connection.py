@@ -51,8 +51,9 @@ class Connection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._keeper.cancel()
-        await asyncio.wait([self._keeper])
+        while not self._keeper.done():  # the library forgets a cancellation now and then while it connects
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper], timeout=_RETRY_S)
         if self._client is not None:
             await _close(self._client)
 

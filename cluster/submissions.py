@@ -240,12 +240,12 @@ class Backlog:
 
     async def _fetch(self, client: Client) -> None:
         stream = client.jetstream(timeout=_JETSTREAM_S)
-        while not client.is_closed:
+        while not (client.is_closed or self._node.draining):  # the library may forget a cancellation
             try:
                 await stream.consumer_info(subjects.STREAM, subjects.CONSUMER)  # fetching would wait, not fail
                 waiting = await stream.pull_subscribe_bind(consumer=subjects.CONSUMER, stream=subjects.STREAM)
                 try:
-                    while True:
+                    while not self._node.draining:
                         await self._judge_next(waiting)
                 finally:
                     await waiting.unsubscribe()

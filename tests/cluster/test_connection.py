@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,6 +54,19 @@ def test_whatever_listens_there_it_is_tried_again_and_leaves_no_socket(says: byt
                 assert len(os.listdir("/proc/self/fd")) <= before + 2  # both ends of one more
 
     asyncio.run(connect())
+
+
+def test_one_that_looks_for_nats_can_be_ended_at_any_moment() -> None:
+    async def look(port: int, seconds: float) -> None:
+        async with asyncio.timeout(20), Connection(f"nats://127.0.0.1:{port}", _use, lambda: None):
+            await asyncio.sleep(seconds)
+
+    async def look_often() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        await asyncio.gather(*(look(port, n / 400) for n in range(200)))
+
+    asyncio.run(look_often())
 
 
 def test_a_group_is_left_without_losing_what_was_sent_to_it(nats: Nats) -> None:
