@@ -43,7 +43,8 @@ def main() -> int:
         from server.serving import serve
         from server.settings import SettingsError, read_settings
     except ModuleNotFoundError as missing:
-        print(f"run.py: {missing.name} is not installed: pip install -r requirements.txt, or make run", file=sys.stderr)
+        hint = "make run installs all of it into .venv; then start .venv/bin/python run.py"
+        print(f"run.py: {missing.name} is not installed for {sys.executable}: {hint}", file=sys.stderr)
         return 1
     arguments = _arguments()
     if arguments.new_key is not None:

@@ -252,6 +252,11 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
+def note_loss() -> None:
+    """For who operates the nodes: nobody else watches over them."""
+    log.warning("a node was lost while it did what it was asked")
+
+
 async def watched(talk: Conversation, work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives, done for the other end as long as that waits. Raises why it does not: Lost, Unreachable."""
     working = asyncio.create_task(work, name="watched work")

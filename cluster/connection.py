@@ -30,6 +30,7 @@ class Connection:
 
     def __init__(self, url: str, on_up: Callable[[Client], Awaitable[None]], on_down: Callable[[], None]) -> None:
         self._servers = [part.strip() for part in url.split(",") if part.strip()]
+        self._named = ", ".join(server.rpartition("@")[2] for server in self._servers)  # without passwords
         self._on_up = on_up
         self._on_down = on_down
         self._client: Client | None = None
@@ -66,7 +67,8 @@ class Connection:
                 await self._connect(client, lost)
             except Exception as error:  # whatever listens there may say anything
                 if not told:
-                    log.error("NATS cannot be reached; it is tried again: %s", str(error) or type(error).__name__)
+                    why = str(error) or type(error).__name__
+                    log.error("NATS cannot be reached at %s; it is tried again: %s", self._named, why)
                 told = was_away = True
                 tried.set()
                 await _close(client)  # it holds its socket

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from nats.aio.client import Client
 
 from cluster import letters, subjects
-from cluster.calls import Conversation, Exchange
+from cluster.calls import Conversation, Exchange, note_loss
 from cluster.connection import Connection
 from cluster.errors import Lost, Silent, Unreachable
 from cluster.letters import Kind, Letter
@@ -394,6 +394,7 @@ class RemoteSessions:
         if caller.has_left:
             return Outcome(caller.id, Printed(), True, Error.INTERRUPTED, "its client left before it began")
         if caller.taken:
+            note_loss()
             return Outcome(caller.id, Printed(), False, Error.CRASHED, "the node that it was on was lost")
         raise await self._board.not_found(caller.id, owner) from None
 
@@ -429,6 +430,7 @@ class RemoteRuns:
                         why = Unreachable("the nodes that were asked are shutting down: try again in a moment")
                         break
                     except Lost:
+                        note_loss()
                         losses += 1
                         if losses == _MOST_LOSSES:
                             raise Unreachable(f"{losses} nodes were lost while they did this run") from None

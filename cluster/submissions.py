@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from cluster import letters, subjects
-from cluster.calls import PROBE_S, Conversation, Exchange, watched
+from cluster.calls import PROBE_S, Conversation, Exchange, note_loss, watched
 from cluster.context import REQUEST
 from cluster.errors import Lost, Stuck, Unreachable
 from cluster.letters import Kind
@@ -47,7 +47,7 @@ _JETSTREAM_S = 3.0
 _WAITING_PROBE_S = 2.0  # everyone answers these
 _STREAM_FULL = 10077  # JetStream's number for a stream that has its most messages
 _NO_JUDGE = "no node can judge submissions: gcc or valgrind is not there, or cannot be started; see the nodes' logs"
-NO_NODE = "no node is connected: start one with --role node, and try again"
+NO_NODE = "no node is connected, so nothing can be done: try again in a moment"
 _NO_JETSTREAM = "submissions cannot be taken: NATS has no JetStream (nats-server -js)"
 
 
@@ -175,7 +175,8 @@ class RemoteJudge:
             except Lost:
                 if given_to is None:
                     raise Unreachable(NO_NODE) from None
-                given_to, talk.probe_s = None, _WAITING_PROBE_S  # the node was lost: another one gets it
+                note_loss()
+                given_to, talk.probe_s = None, _WAITING_PROBE_S  # another one gets it
                 talk.begin_again(subjects.EVERYONE)
                 continue
             except Stuck:

@@ -49,7 +49,9 @@ class Gate:
             return key
         if not given:
             raise Unauthorized("This server wants a key: send it in the header Authorization: Bearer KEY")
-        raise Unauthorized("This key is not known here: send one that is in the header Authorization: Bearer KEY")
+        raise Unauthorized(
+            "This key is not known here: the header must be Authorization: Bearer KEY, with a key of this server"
+        )
 
 
 def needs_key(path: str) -> bool:

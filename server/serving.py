@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 import uvicorn
 
@@ -55,8 +56,8 @@ def serve(settings: Settings) -> int:
     server = _DrainingServer(config, lambda: app.drain(settings.drain_s), app.until_idle)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, server.stop_soon)
-    if settings.api_keys_file:
-        signal.signal(signal.SIGHUP, lambda signum, frame: app.read_keys_again())
+    if settings.has_keys:  # else it ends the server, as when a terminal is closed
+        signal.signal(signal.SIGHUP, lambda signum, frame: Context().run(app.read_keys_again))  # it is no request's
     app.state.connections = lambda: len(server.server_state.connections)
     _tell(settings, url)
     server.run(sockets=[listening])
@@ -96,6 +97,7 @@ class _DrainingServer(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("shutting down: no new work is taken, what runs may end")
         self._drain()
         await self._until_idle()
         await super().shutdown(sockets)

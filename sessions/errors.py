@@ -37,7 +37,7 @@ class SessionNotFound(Refusal):
     """`why` tells what became of it, where that is still known."""
 
     def __init__(self, session_id: str, why: str | None = None) -> None:
-        super().__init__(why or "no such session: it was closed, or never opened")
+        super().__init__(why or "no such session: it was closed, lost, or never opened")
         self.session_id = session_id
 
 

@@ -243,7 +243,7 @@ def test_session_not_found(server: Server, id: str) -> None:
     assert without_figures(body) == NOTHING | {
         "error": "session not found",
         "state": "lost",
-        "detail": "no such session: it was closed, or never opened",
+        "detail": "no such session: it was closed, lost, or never opened",
         "partial": {"stdout": None, "stderr": None},
     }
     assert body["id"] == id

@@ -13,7 +13,7 @@ from tests.conftest import Server, running, until
 
 OWNER, OWNERS_ENTRY = new_key("owner")
 OTHER, OTHERS_ENTRY = new_key("other")
-UNKNOWN = "no such session: it was closed, or never opened"
+UNKNOWN = "no such session: it was closed, lost, or never opened"
 
 
 class Client:
