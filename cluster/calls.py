@@ -139,6 +139,7 @@ class Conversation:
         "_waiter",
         "address",
         "failure",
+        "on_spent",
         "peer",
         "probe_s",
     )
@@ -149,6 +150,7 @@ class Conversation:
         self.address = address
         self.peer = peer
         self._on_end: Callable[[], object] = _nothing
+        self.on_spent: Callable[[float], object] = _nothing
         self.probe_s = PROBE_S
         self._letters: deque[Letter] = deque()
         self._parts: list[bytes] = []
@@ -217,6 +219,8 @@ class Conversation:
                 pass
             case Kind.GONE | Kind.LEFT:
                 self.fail(Lost())
+            case Kind.SPENT:  # known at once, whoever reads what came before it
+                self.on_spent(float(body))
             case Kind.PART:
                 self._parts.append(body)
                 self._part_bytes += len(body)
@@ -248,7 +252,7 @@ class Conversation:
             self._waiter.set_result(None)
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Nobody wants to know."""
 
 

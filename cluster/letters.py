@@ -22,6 +22,7 @@ class Kind(bytes, Enum):
     WANT = b"?"  # who takes an errand? It follows
     TAKEN = b"t"  # it is being done, or may follow
     OPENED = b"o"  # the session counts
+    SPENT = b"$"  # seconds of processor time: the execution has ended, though its news may not be read yet
     GO_ON = b"g"  # the news have arrived
     NEWS = b"n"
     ANSWER = b"a"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -31,6 +32,7 @@ _TAKE_S = 1.0  # for a node to say that it takes an errand
 _MOST_LOSSES = 3  # of nodes that had taken a run: it may be what ended them, and more are not risked
 _TRIES = 12  # nodes that may have filled up between what they told and what they were asked, or do not answer
 _GATHER_S = 0.15  # for all nodes to answer what everyone is asked
+_LATE_S = 1.0  # more, for those that are known to be there, where it matters that all have answered
 _NO_WORKERS = "the nodes cannot have workers yet: try again in a moment"
 _COMING_BACK = "the nodes are coming back after NATS was away: nothing was done, try again in a moment"
 _SILENT = "the nodes that were asked do not answer: nothing was done, try again in a moment"
@@ -87,6 +89,7 @@ class Switchboard:
         self._connection = connection
         self._parting = Tasks()
         self._callers: set[Caller] = set()
+        self._counted = 0  # nodes that were there when all were counted last
         self.draining = False
 
     def caller(self, execution: Execution | None = None, session_id: str | None = None) -> "Caller":
@@ -103,14 +106,19 @@ class Switchboard:
         """What the nodes answer that have something to say; `first`: no more than one. Raises Unreachable."""
         answers: list[bytes] = []
         with self._exchange.talk() as talk:
-            try:
-                await talk.say(Kind.ERRAND, letters.errand(do, **fields), to=subjects.EVERYONE)
-                async with asyncio.timeout(_GATHER_S):
-                    while not (first and answers):
-                        answers.append((await talk.hear()).body)
-            except (TimeoutError, Lost):
-                pass
+            await talk.say(Kind.ERRAND, letters.errand(do, **fields), to=subjects.EVERYONE)
+            await _hear_all(talk, answers, _GATHER_S, most=1 if first else math.inf)
         return answers
+
+    async def count(self, owner: str | None) -> int:
+        """How many sessions the owner has on all nodes. One that is late is waited for, if it was there before."""
+        answers: list[bytes] = []
+        with self._exchange.talk() as talk:
+            await talk.say(Kind.ERRAND, letters.errand("count", owner=owner), to=subjects.EVERYONE)
+            await _hear_all(talk, answers, _GATHER_S)
+            await _hear_all(talk, answers, _LATE_S, most=self._counted)
+        self._counted = len(answers)
+        return sum(json.loads(body) for body in answers)
 
     async def nobody(self, refusal: Exception) -> Exception:
         """Why nobody takes an errand: the refusal if there are nodes that could, else Unreachable."""
@@ -165,6 +173,7 @@ class Caller:
         self.has_left = False  # its client
         self.taken = False  # a node has said that it does it
         self._execution = execution
+        self._talk.on_spent = self._note_spent
 
     def __enter__(self) -> Self:
         self._talk.__enter__()
@@ -255,10 +264,25 @@ class Caller:
             pass
         self._note_taken()
 
+    def _note_spent(self, cpu_s: float) -> None:
+        if self._execution is not None:
+            self._execution.cpu_s = cpu_s
+            self._execution.on_end()
+
     def _note_taken(self) -> None:
         self.taken = True
         if self._execution is not None:
             self._execution.is_slow()
+
+
+async def _hear_all(talk: Conversation, answers: list[bytes], seconds: float, most: float = math.inf) -> None:
+    """Listen for so long, or until there are so many."""
+    try:
+        async with asyncio.timeout(seconds):
+            while len(answers) < most:
+                answers.append((await talk.hear()).body)
+    except (TimeoutError, Lost):
+        return
 
 
 async def _say_left(talk: Conversation) -> None:
@@ -336,7 +360,7 @@ class RemoteSessions:
 
     async def count(self, owner: str | None) -> int:
         """How many sessions the owner has open on all nodes."""
-        return sum(json.loads(body) for body in await self._board.gather("count", owner=owner))
+        return await self._board.count(owner)
 
     async def close(self, session_id: str, owner: str | None = None) -> None:
         """Close it. Raises SessionNotFound."""

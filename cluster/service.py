@@ -249,6 +249,8 @@ class Service:
         talk.when_ended(execution.abandon)
         if session_id is None and owner is not None:  # whose sessions may be counted
             execution.on_open = lambda: self._work.begin(self._say_opened(talk), "say that it counts")
+        if streamed and owner is not None:  # who pays, whether it reads or not
+            execution.on_end = lambda: self._work.begin(_say_spent(talk, execution), "say what was spent")
         began = time.monotonic()
         with Watch(talk) as watch:
             if streamed:
@@ -322,6 +324,13 @@ class Service:
                 why = sessions.obituary(asked["id"], asked["owner"])
                 return [] if why is None else [json.dumps(why).encode()]
         raise ValueError(f"there is no question {do!r}")
+
+
+async def _say_spent(talk: Conversation, execution: Execution) -> None:
+    try:
+        await talk.say(Kind.SPENT, str(execution.cpu_s or 0.0).encode())
+    except Unreachable as error:
+        log.debug("nobody waits for an execution any more: %s", error)
 
 
 async def _tell_news(talk: Conversation, news: bytes) -> None:

@@ -10,7 +10,7 @@ from server.quotas import Quotas, Standing
 
 _OPEN = frozenset(("/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/notebook"))
 _OPEN_FOLDERS = ("/docs/assets/", "/notebook/assets/")
-_COUNTED = re.compile(r"/(execute|run|submit|sessions/[^/]*/(complete|inspect))")
+_COUNTED = re.compile(r"/(execute|run|submit|sessions/[^/]*/(complete|inspect))\n?")  # which routes overlook at the end
 _MOST_BYTES = 512  # of a token; ours are shorter, and none is hashed that is long
 _BEARER = re.compile(rb"bearer +([!-~]+) *", re.IGNORECASE)
 

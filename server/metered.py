@@ -31,7 +31,7 @@ class Metered:
 
 
 class _Bill:
-    """What one request uses, charged at the end of the `with`.
+    """What one request uses, charged when its execution has ended, at the end of the `with` at the latest.
 
     When its client has left, nobody may tell what it used. Then it is charged the time that it took, `most_s` at most.
     """
@@ -42,16 +42,23 @@ class _Bill:
         self._most_s = most_s
         self._execution = execution
         self._began = time.monotonic()
+        self._is_settled = False
         self.cpu_s: float | None = None  # as its answer tells
 
     def __enter__(self) -> Self:
+        if self._execution is not None:
+            self._execution.on_end = lambda: self._settle(refused=False)  # who does not read its answer pays, too
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._key is not None:
-            self._quotas.charge(self._key, self._used_s(refused=isinstance(error, Exception)))
+        self._settle(refused=isinstance(error, Exception))
+
+    def _settle(self, *, refused: bool) -> None:
+        if self._key is not None and not self._is_settled:
+            self._is_settled = True
+            self._quotas.charge(self._key, self._used_s(refused=refused))
 
     def took_s(self) -> float:
         """Seconds until now."""

@@ -18,6 +18,9 @@ REQUEST_S = 30.0  # from the first byte of a request, or the connection's beginn
 _MESSAGE_BYTES = MOST_BYTES + HEAD_BYTES  # a whole request, trailers and the framing of chunks included
 _RESERVED_FDS = 256  # for the server itself, apart from its sessions
 _FDS_A_SESSION = 6
+_MOST_PIPELINED = 16  # requests on a connection that wait for the answer of one before them
+_MOST_HEADERS = 100
+_HEAD_END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"(\r\n)upgrade:", re.IGNORECASE)
 
 
@@ -28,13 +31,16 @@ def most_connections(sessions: int) -> int:
     return max(64, min(hard, 65536) - _RESERVED_FDS - _FDS_A_SESSION * 2 * sessions)
 
 
-def _without_upgrade(data: bytes) -> bytes:
-    """A request's head without its wish for another protocol, with which the parser would take its body for that.
+def _without_upgrade(data: bytes, tail: bytes) -> bytes:
+    """A part of a head without its wish for another protocol, which HTTP lets a server overlook. `tail` came before it.
 
-    HTTP lets a server overlook the wish. Java's client has it in every first request, `curl --http2` too.
+    With the wish the parser would take the body for that protocol. Java's client has it in every first request, `curl
+    --http2` too. Nothing behind the head is touched: it would not be as long any more as the head says. What is not
+    found here, on_headers_complete refuses.
     """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(rb"\1x-upgrade:", head) + end + rest if b"pgrade" in head else data
+    end = (tail + data).find(_HEAD_END)
+    size = len(data) if end < 0 else max(0, end - len(tail))
+    return _UPGRADE.sub(rb"\1x-upgrade:", data[:size]) + data[size:]
 
 
 class _OneWrite:
@@ -46,6 +52,8 @@ class _OneWrite:
         self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return  # its client has left
         if self._head is not None:
             data, self._head = self._head + data, None
         elif data.startswith(b"HTTP/1.1 "):
@@ -81,14 +89,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._message_bytes = 0
         self._unread_bytes = 0
         self._in_head = True
+        self._tail = b""  # the last bytes that have come
         self._incomplete_since: float | None = self.loop.time()
         self._timer = self.loop.call_later(REQUEST_S, self._check_time)
         if len(self.connections) > self.most:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections: try again", (b"retry-after: 1\r\n",))
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head or self._incomplete_since is None:
-            data = _without_upgrade(data)
+        tail, self._tail = self._tail, data[-3:] if len(data) >= 3 else (self._tail + data)[-3:]
+        if self._in_head:
+            data = _without_upgrade(data, tail)
+        elif self._incomplete_since is None:
+            data = _without_upgrade(data, b"")
         super().data_received(data)
         if self._incomplete_since is not None:
             self._message_bytes += len(data)
@@ -99,11 +111,20 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The request is over {_MESSAGE_BYTES} bytes")
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            raise ValueError("too many requests at once")
         self._in_head = True
         self._incomplete_since = self.loop.time()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > _MOST_HEADERS:
+            raise ValueError("too many headers")
+
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            raise ValueError("what follows would be taken for another protocol")
         self._in_head = False
         super().on_headers_complete()
 
@@ -131,6 +152,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, sentence: str, headers: tuple[bytes, ...] = ()) -> None:
         if self.transport.is_closing():
+            return
+        if self.cycle is not None and not (self.cycle.response_complete or self.cycle.more_body):
+            self.transport.close()  # the answer that comes next is that of the request before
             return
         self.on_refusal(status)
         body = json.dumps({"error": sentence}).encode()

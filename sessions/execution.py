@@ -23,7 +23,8 @@ class Execution:
     """`session` is known from the moment that it has one; `stopped_by` says who interrupted it.
 
     `on_slow` is called once, if it takes more than a moment; `on_open` when a session that it opens is counted.
-    `cpu_s`: the processor time that it used, once it has ended, whether anybody waits for its answer or not.
+    `cpu_s`: the processor time that it used, once it has ended, whether anybody waits for its answer or not; `on_end`
+    is called then.
     """
 
     code: str
@@ -33,6 +34,7 @@ class Execution:
     stopped_by: Error | None = None
     on_slow: Callable[[], None] | None = None
     on_open: Callable[[], object] = lambda: None
+    on_end: Callable[[], object] = lambda: None
     cpu_s: float | None = None
     errand: Errand = Errand.EXECUTE
     shown: list[Shown] = field(default_factory=list)  # while it ran

@@ -77,6 +77,7 @@ class Session:
                 return self._not_begun(execution)
             outcome = await self._run(execution)
             execution.cpu_s = outcome.usage.cpu_s
+            execution.on_end()
             return outcome
         finally:
             self._pass_the_turn()

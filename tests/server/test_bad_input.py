@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from typing import Any
@@ -314,6 +315,73 @@ def test_a_client_that_would_rather_speak_another_protocol_is_answered_in_this_o
         assert answer.json()["result"] == "42"
     assert server.http.get(server.url, headers=wish, timeout=20).status_code == 200
     assert "WebSocket" not in server.log.read_text() and "upgrade" not in server.log.read_text()
+
+
+def slowly(server: Server, *parts: bytes) -> bytes:
+    """What is answered to parts that come one after another, each in a packet of its own."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        received = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.05)
+            connection.settimeout(1)
+            while data := connection.recv(65536):
+                received += data
+        except OSError:  # it was closed while we still sent, or waits for more
+            pass
+        return received
+
+
+SMUGGLED = b"GET /sessions HTTP/1.1\r\nHost: localhost\r\nX: "
+UPGRADES = b"x" + b"\r\nupgrade:" * (len(SMUGGLED) // 2) + b"\r\n\r\n" + SMUGGLED
+HEAD = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d" % len(UPGRADES)
+WISH = b"\r\nConnection: Upgrade\r\nUpgrade: h2c"
+
+
+@pytest.mark.parametrize("cut", range(5))
+@pytest.mark.parametrize("wish", [b"", WISH], ids=["plain", "upgrade"])
+def test_a_body_is_never_touched_wherever_its_head_is_cut(server: Server, cut: int, wish: bytes) -> None:
+    whole = HEAD + wish + b"\r\n\r\n" + UPGRADES
+    at = len(HEAD + wish) + cut
+    assert slowly(server, whole[:at], whole[at:]).count(b"HTTP/1.1 ") == 1
+    first = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n"
+    behind = slowly(server, first + b"ab", b"c" + whole[:at], whole[at:])
+    assert behind.count(b"HTTP/1.1 ") <= 2 and b'"sessions"' not in behind
+
+
+UNSEEN = {
+    "cut before its name": (HEAD + b"\r\nConnection: Upgrade\r\n", b"Upgrade: h2c\r\n\r\n", SMUGGLED),
+    "cut in its name": (HEAD + b"\r\nConnection: Upgrade\r\nUpg", b"rade: h2c\r\n\r\n", SMUGGLED),
+    "behind empty lines": (b"\r\n\r\n" + HEAD + WISH + b"\r\n\r\n", SMUGGLED),
+    "behind another request": (
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + HEAD + WISH + b"\r\n\r\n",
+        SMUGGLED,
+    ),
+}
+
+
+@pytest.mark.parametrize("parts", UNSEEN.values(), ids=UNSEEN)
+def test_what_is_behind_a_head_is_never_another_protocol(server: Server, parts: tuple[bytes, ...]) -> None:
+    answered = slowly(server, *parts[:-1], parts[-1] + b"\r\n\r\n")
+    assert b'"sessions"' not in answered
+    assert answered.count(b"HTTP/1.1 ") <= 2
+
+
+def test_requests_are_not_piled_up(server: Server) -> None:
+    slow = json.dumps({"code": "import time\ntime.sleep(0.5)"}).encode()
+    first = b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    answered = slowly(server, first % len(slow) + slow + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+    assert answered.count(b"HTTP/1.1 ") <= 18
+    few = slowly(server, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
+    assert few.count(b"HTTP/1.1 200") == 10
+
+
+def test_headers_without_number_are_refused(server: Server) -> None:
+    answered = raw(server, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 200 + b"\r\n")
+    assert answered.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("cut", [1, 30, 120])

@@ -1,7 +1,9 @@
 """Quotas: what a key may use, to the last request, and what it is told when that is used up."""
 
 import asyncio
+import json
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +145,7 @@ LIMITS |= {
     "away": ":cpu=1",
     "dozes": ":cpu=1",
 }
+LIMITS |= {"unread": ":cpu=1", "newline": ":requests=2"}
 LIMITS |= {"judged": ":cpu=1", "streams": ":cpu=1", "all": ":requests=100:cpu=60:sessions=3"}
 MADE = {name: new_key(name) for name in LIMITS}
 
@@ -361,6 +364,27 @@ def test_who_leaves_is_not_charged_for_what_slept(server: Server, client: Callab
     until(lambda: all(session["state"] != "busy" for session in dozes.sessions()))
     until(lambda: server.health()["runs"]["active"] == 0)
     assert dozes.execute("1").status_code == 200
+
+
+def test_who_does_not_read_its_stream_is_charged(client: Callable[[str], Client], server: Server) -> None:
+    unread = client("unread")
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        slow.connect((host, int(port)))
+        burn = "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < 1.2: pass"
+        body = json.dumps({"code": f"for n in range(9): display('x' * 10**6 + str(n))\n{burn}", "timeout": 25})
+        head = f"POST /execute HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {MADE['unread'][0]}\r\n"
+        head += "Content-Type: application/json\r\nAccept: text/event-stream\r\n"
+        slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        nowhere = {"code": "1", "id": "00000000-0000-4000-8000-000000000000"}
+        until(lambda: unread.ask("POST", "/execute", nowhere).status_code == 429)
+
+
+def test_a_path_with_more_behind_it_is_counted_too(client: Callable[[str], Client]) -> None:
+    newline = client("newline")
+    answers = [newline.ask("POST", path, {"code": "1"}) for path in ("/run%0A", "/run", "/run%0A", "/execute%0A")]
+    assert [answer.status_code for answer in answers[2:]] == [429, 429]
 
 
 def test_looking_up_is_charged(client: Callable[[str], Client]) -> None:
