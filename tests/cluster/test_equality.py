@@ -201,7 +201,7 @@ SUBMISSIONS = {
     "denied": submits('#include <stdlib.h>\nint f(void) { return system("ls"); }'),
     "not allowed": submits(ADD + "int f(int a) { return add(a, a); }", whitelisted=["f"], blacklisted=["stdio.h"]),
     "a crash": submits("int f(void) { return *(int *)0; }", "assert(f());"),
-    "without end": submits("int f(void) { for (;;) ; }", "assert(f());", timeout=2, perTestTimeout=1),
+    "without end": submits("int f(void) { for (;;) ; }", "assert(f());", timeout=9, perTestTimeout=1, valgrind=False),
     "input and flags": submits(
         "#include <stdio.h>\nint f(void) { return getchar(); }", "assert(f() == 'x');", stdin="x", flags=["-O2"]
     ),
